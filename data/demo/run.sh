@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# デモ: 手順1から5までを、GPU もネットワーク上のモデルもなしで通す。
+#     bash data/demo/run.sh
+# 変えているのは YAML の先頭 2 行と、小さいモデルに合わせた学習の量だけ (理由は data/demo/README.md)。
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+root=$PWD
+if [ ! -d .venv ]; then
+    echo "準備: .venv を作り、ライブラリを入れます (数分かかります)"
+    "$(command -v python3.11 || command -v python3)" -m venv .venv
+fi
+.venv/bin/pip install -q -r requirements.txt
+export PATH="$root/.venv/bin:$PATH"
+export AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1  # 利用状況を送らない。モデルは手元のものだけを使う
+
+mkdir -p data/demo/out
+cd data/demo/out
+rm -rf demo-qlora-out result*
+say() { printf '\n== %s\n' "$*"; }
+
+say "手順1: 学習用ファイルを作る"
+python "$root/convert_train.py" ../train_questions.json
+
+say "手順2: 評価用ファイルを作る (dev1 と dev2)"
+python "$root/convert_eval.py" ../dev1_questions.json -o quiz.json
+python "$root/convert_eval.py" ../dev2_questions.json -o quiz-dev2.json
+
+say "手順4 (学習前): 何も学習していないモデルに解かせる"
+sed -e 's#^base_model:.*#base_model: ../model#' -e 's#^output_dir:.*#output_dir: ./demo-qlora-out#' "$root/qlora-opencalm.yml" > qlora-demo.yml
+python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz.json -o result-base-dev1.json
+python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz-dev2.json -o result-base-dev2.json
+
+say "手順3: QLoRA で学習する (1、2 分。経過は data/demo/out/train.log)"
+time accelerate launch -m axolotl.cli.train qlora-demo.yml \
+    --num_epochs 8 --gradient_accumulation_steps 1 --micro_batch_size 8 --learning_rate 0.001 \
+    > train.log 2>&1 || { tail -n 20 train.log; echo "学習に失敗しました。上の記録を見てください。" >&2; exit 1; }
+grep -o "'train_loss': '[0-9.]*'" train.log
+
+say "手順4 (学習後)"
+python "$root/run_quiz.py" --config qlora-demo.yml --quiz quiz.json -o result-tuned-dev1.json
+python "$root/run_quiz.py" --config qlora-demo.yml --quiz quiz-dev2.json -o result-tuned-dev2.json
+
+say "手順5: 正解率 (base: 学習前、tuned: 学習後)"
+python "$root/analysis.py" --genre

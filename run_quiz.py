@@ -1,0 +1,388 @@
+"""手順4: 学習したモデルに quiz.json の全問を解かせ、result.log と result.json に書く。
+
+    python run_quiz.py                                    # qlora-opencalm.yml のモデルとアダプタで quiz.json を解く
+    python run_quiz.py --base                             # 学習前のモデルで解く → result-base.json
+    python run_quiz.py --quiz quiz.json quiz-dev2.json -o result-all.json --max-questions 100
+
+result.json の 1 件 (最後の要素だけは elapsed_time と実行条件):
+    {"ID": 0, "qid": "...", "genre": "...", "instruction": "...", "input": "...", "prompt": "モデルに渡した文字列",
+     "output": "2: クリオネ", "correct_answer": "2: クリオネ", "out_str": "2", "hit": true,
+     "choice_probs": [0.01, 0.0, 0.98, 0.0, 0.01], "seconds": 0.05}
+output はモデルの回答 (貪欲法。新しいトークンだけを文字に戻したもの)、out_str は読み取れた番号 (読めなければ "")、
+choice_probs[k] はプロンプトの直後に番号 k が来る確率。
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import platform
+import time
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from convert_train import ANSWER, ANSWER_PATTERN, choices_of, fail, prompt_of, read_records, write_json, write_text
+
+MAX_NEW_TOKENS = 32  # チュートリアルと同じ。番号は先頭の数トークンで決まる
+TOKEN_BUDGET = {"cuda": 16384, "cpu": 2048}  # 1 回に計算するトークンの数 (問題数 × 長さ)
+
+
+def read_config(path):
+    """Axolotl の YAML を読んで dict を返す。"""
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as e:
+        fail(f"{path} を読めません ({e.strerror})。--config で YAML の場所を指定してください。")
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        fail(f"{path}:{mark.line + 1 if mark else 1}: YAML として読めません。字下げと : の後の空白を確かめてください。")
+    if not isinstance(config, dict) or not config.get("base_model") or not config.get("output_dir"):
+        fail(f"{path}:1: base_model と output_dir がありません。元の qlora-opencalm.yml と比べてください。")
+    return config
+
+
+def same_model(a, b):
+    """2 つのモデル名が同じモデルを指すか。フォルダなら実体で比べる。"""
+    return a == b or (Path(a).is_dir() and Path(b).is_dir() and Path(a).samefile(b))
+
+
+def resolve_model(config, config_path, model, use_base):
+    """(基のモデル, アダプタのフォルダまたは None) を返す。--model はアダプタのフォルダでもモデルでもよい。"""
+    base = config["base_model"]
+    if model and not (Path(model) / "adapter_config.json").exists():
+        return model, None
+    if use_base:
+        return base, None
+    adapter = model or config["output_dir"]
+    settings, weights = Path(adapter) / "adapter_config.json", Path(adapter) / "adapter_model.safetensors"
+    if not settings.exists() or not weights.exists():
+        fail(f"{settings if not settings.exists() else weights} がありません。先に手順3の学習をしてください: "
+             f"accelerate launch -m axolotl.cli.train {config_path} (学習前のモデルなら --base)。")
+    trained_on = next(read_records(settings))[1].get("base_model_name_or_path") or ""
+    if not same_model(base, trained_on):
+        fail(f"{settings}: このアダプタは {trained_on} で学習したもので、{config_path} の base_model {base} には使えません。"
+             "output_dir をモデルごとに変えて学習し直すか、base_model を合わせてください。")
+    return base, adapter
+
+
+def load_questions(paths, max_questions):
+    """quiz.json を読み、モデルに渡すプロンプトを付けた問題のリストを返す。"""
+    questions = []
+    for path in paths:
+        for line, record in read_records(path):
+            where = f"{path}:{line}"
+            for key in ("instruction", "output"):
+                if not isinstance(record.get(key), str):
+                    fail(f"{where}: {key} がありません。convert_eval.py で作り直してください。")
+            try:
+                prompt = prompt_of(record)
+                choices = choices_of(prompt)
+            except ValueError as e:
+                fail(f"{where}: {e}。convert_eval.py で作り直してください。")
+            answer = ANSWER_PATTERN.match(record["output"])
+            if not answer or int(answer.group(1)) >= len(choices):
+                fail(f"{where}: output {record['output']!r} が「番号: 選択肢」の形ではありません。convert_eval.py で作り直してください。")
+            questions.append({
+                "ID": len(questions), **{k: record[k] for k in ("qid", "genre") if k in record},
+                "instruction": record["instruction"], "input": record.get("input", ""), "prompt": prompt,
+                "correct_answer": record["output"], "choices": choices, "label": int(answer.group(1))})
+            if len(questions) == max_questions:
+                return questions
+    if not questions:
+        fail(f"{' '.join(map(str, paths))}: 問題が 1 問もありません。convert_eval.py で作り直してください。")
+    return questions
+
+
+def load_tokenizer(base, config):
+    """学習と同じトークナイザを読む。YAML の tokenizer_type と trust_remote_code に従う。"""
+    import transformers
+
+    cls = getattr(transformers, config.get("tokenizer_type") or "AutoTokenizer")
+    tokenizer = cls.from_pretrained(base, trust_remote_code=bool(config.get("trust_remote_code")))
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def encode_prompts(tokenizer, base, prompts):
+    """プロンプトをトークン列にする。モデルの tokenizer.json そのものの結果と違えば fail()。"""
+    from tokenizers import Tokenizer
+    from transformers.utils import cached_file
+
+    raw = Tokenizer.from_file(cached_file(base, "tokenizer.json"))
+    for prompt, expected in zip(prompts, raw.encode_batch(prompts, add_special_tokens=False)):
+        if tokenizer(prompt, add_special_tokens=False)["input_ids"] != expected.ids:
+            fail(f"{base} のトークン列が tokenizer.json と違います (問題: {prompt[:60]!r})。"
+                 "YAML の tokenizer_type を PreTrainedTokenizerFast にして、学習からやり直してください。")
+    return tokenizer(prompts)["input_ids"]
+
+
+def label_tokens(tokenizer, n):
+    """番号 0..n-1 の (トークン列のリスト, 共通の先頭部分) を返す。
+
+    SentencePiece では「2: ...」の先頭が「▁」「2」の 2 トークンになる。番号の手前までは、どの番号でも同じはずである。
+    """
+    sequences = []
+    for label in map(str, range(n)):
+        encoded = tokenizer(f"{label}:", add_special_tokens=False, return_offsets_mapping=True)
+        sequences.append([i for i, (start, _) in zip(encoded["input_ids"], encoded["offset_mapping"]) if start < len(label)])
+    tail = max((s[:-1] for s in sequences), key=len)
+    if any(s[:-1] != tail[:len(s) - 1] for s in sequences) or len(set(map(tuple, sequences))) < n:
+        fail(f"このトークナイザでは番号のトークン列 {sequences} を比べられません。別のモデルを使ってください。")
+    return sequences, tail
+
+
+def load_model(base, adapter, config):
+    """モデルを学習と同じ精度で読む。load_in_4bit なら nf4、GPU なら bf16 (なければ fp16)、CPU なら fp32。"""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    # Axolotl が学習のときに使う設定と同じ。
+    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                      bnb_4bit_compute_dtype=dtype) if config.get("load_in_4bit") else None
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, quantization_config=quantization, device_map=device,
+        attn_implementation=config.get("attn_implementation") or "sdpa",
+        trust_remote_code=bool(config.get("trust_remote_code")))
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter)
+    return model.eval()
+
+
+def pad(rows, value, left=False):
+    """長さの違うリストをそろえ、(len(rows), 最大の長さ) の LongTensor にする。"""
+    import torch
+
+    width = max(map(len, rows))
+    return torch.tensor([[value] * (width - len(r)) + r if left else r + [value] * (width - len(r)) for r in rows])
+
+
+def answer_batch(model, tokenizer, questions, labels, tail):
+    """questions (各 prompt_ids と choices を持つ) を 1 つのバッチで解き、(回答の文字列, 番号の確率) のリストを返す。
+
+    回答は貪欲法そのもの。学習したモデルの回答はほぼ「番号: 選択肢」なので、それを下書きとして 1 回の計算で確かめ
+    (speculative decoding, Leviathan et al. 2023)、外れた所から先だけを 1 トークンずつ作る。
+    """
+    import torch
+
+    def forward(fed, mask, cache, keep):
+        # 左の詰め物や外れた下書きは mask が 0 なので、位置は mask の和で数える。
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -fed.shape[1]:]
+        out = model(input_ids=fed.to(model.device), attention_mask=mask, position_ids=positions,
+                    past_key_values=cache, use_cache=True, logits_to_keep=keep)
+        return out.logits, out.past_key_values
+
+    def finished(tokens):
+        """回答の行が終わっていればその文字列を、まだなら None を返す。"""
+        ended = tokenizer.eos_token_id in tokens or len(tokens) >= MAX_NEW_TOKENS
+        text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        line, newline, _ = text.lstrip().partition("\n")
+        return line.strip() if ended or newline else None
+
+    rows = [q["prompt_ids"] + tail for q in questions]
+    mask = pad([[1] * len(r) for r in rows], 0, left=True).to(model.device)
+    logits, cache = forward(pad(rows, tokenizer.pad_token_id, left=True), mask, None, len(tail) + 1)
+    log_probs = logits.float().log_softmax(-1)
+    probs = torch.stack([sum(log_probs[:, j, token] for j, token in enumerate(s)) for s in labels], dim=1).exp().tolist()
+    probs = [p[:len(q["choices"])] for p, q in zip(probs, questions)]
+    likely = [ANSWER.format(label=k, choice=q["choices"][k])
+              for q, k in ((q, p.index(max(p))) for q, p in zip(questions, probs))]
+    answers = [(ids + [tokenizer.eos_token_id])[:MAX_NEW_TOKENS]
+               for ids in tokenizer(likely, add_special_tokens=False)["input_ids"]]
+
+    texts, outs = [None] * len(rows), [[] for _ in rows]
+    active, drafts, width = list(range(len(rows))), [tail] * len(rows), len(tail)
+    while True:
+        greedy, keep = logits.argmax(-1).tolist(), []  # greedy[row][j]: 下書きを j 個信じたときの次のトークン
+        for row, i in enumerate(active):
+            agreed = 0
+            while agreed < len(drafts[i]) and greedy[row][agreed] == drafts[i][agreed]:
+                agreed += 1
+            outs[i] += [*drafts[i][:agreed], greedy[row][agreed]]
+            mask[row, mask.shape[1] - width + agreed:] = 0
+            texts[i] = finished(outs[i])
+            if texts[i] is None:
+                keep.append(row)
+        if not keep:
+            return list(zip(texts, probs))
+        if len(keep) < len(active):
+            chosen = torch.tensor(keep, device=mask.device)
+            cache.batch_select_indices(chosen)
+            mask, active = mask[chosen], [active[row] for row in keep]
+        for i in active:
+            n = len(outs[i])
+            drafts[i] = answers[i][n:-1] if answers[i][:n] == outs[i] else []
+        fed = [[outs[i][-1], *drafts[i]] for i in active]
+        width = max(len(drafts[i]) for i in active)
+        mask = torch.cat([mask, pad([[1] * len(f) for f in fed], 0).to(mask.device)], dim=1)
+        logits, cache = forward(pad(fed, tokenizer.pad_token_id), mask, cache, width + 1)
+
+
+def make_batches(questions, budget, max_rows):
+    """長さの近い問題どうしを、(問題数 × 最長の長さ) が budget を超えないバッチに分ける。長いものから先に解く。"""
+    batches = []
+    for q in sorted(questions, key=lambda q: (-len(q["prompt_ids"]), q["ID"])):
+        # 長い順なので、バッチの先頭がそのバッチで最長。
+        if not batches or len(batches[-1]) >= min(max_rows, max(1, budget // len(batches[-1][0]["prompt_ids"]))):
+            batches.append([])
+        batches[-1].append(q)
+    return batches
+
+
+def open_partial(path, run):
+    """途中結果 (JSON Lines) を読み、(答え終えた記録, 追記用のファイル) を返す。条件が違えば fail()。"""
+    lines, size = [], 0
+    if path.exists():
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                break  # 書いている途中で止まった行。なかったことにする
+            size += len(line)
+    before = lines[0] if lines else run
+    differences = [f"{k}: {before.get(k)} → {run[k]}" for k in run if before.get(k) != run[k]]
+    if differences:
+        fail(f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"
+             "前の続きなら同じ条件で、やり直すならこのファイルを消してから実行してください。")
+    try:
+        f = path.open("a", encoding="utf-8")
+    except OSError as e:
+        fail(f"{path} に書けません ({e.strerror})。-o で別の場所を指定してください。")
+    f.truncate(size)
+    if not lines:
+        f.write(json.dumps(run, ensure_ascii=False) + "\n")
+    return lines[1:], f
+
+
+def ask(model, tokenizer, questions, partial, batch_size):
+    """まだ答えていない問題を解き、1 バッチごとに途中結果へ書き足す。GPU のメモリが足りなければ量を半分にする。"""
+    import torch
+    from accelerate.utils import find_executable_batch_size
+    from tqdm import tqdm
+
+    done, f = partial
+    labels, tail = label_tokens(tokenizer, max(len(q["choices"]) for q in questions))
+    answered, hits = {r["ID"] for r in done}, sum(r["hit"] for r in done)
+    budget = TOKEN_BUDGET[model.device.type]
+
+    def halve():
+        nonlocal budget
+        budget //= 2
+        return budget
+
+    with tqdm(total=len(questions), initial=len(done), unit="問", mininterval=1) as bar:
+        @find_executable_batch_size(starting_batch_size=budget, reduce_batch_size_fn=halve)
+        def run(budget):
+            nonlocal hits
+            left = [q for q in questions if q["ID"] not in answered]
+            for batch in make_batches(left, budget, batch_size or len(questions)):
+                start = time.perf_counter()
+                with torch.inference_mode():
+                    answers = answer_batch(model, tokenizer, batch, labels, tail)
+                seconds = (time.perf_counter() - start) / len(batch)
+                for q, (text, probs) in zip(batch, answers):
+                    label = ANSWER_PATTERN.search(text)
+                    record = {"ID": q["ID"], "output": text, "out_str": label.group(1) if label else "",
+                              "hit": bool(label) and int(label.group(1)) == q["label"],
+                              "choice_probs": [round(p, 6) for p in probs], "seconds": round(seconds, 6)}
+                    done.append(record)
+                    answered.add(q["ID"])
+                    hits += record["hit"]
+                    f.write(json.dumps(record, ensure_ascii=False) + "\n")
+                f.flush()
+                os.fsync(f.fileno())  # 電源が落ちても、答え終えた分は残る
+                bar.update(len(batch))
+                bar.set_postfix_str(f"正解率 {hits / len(done):.3f}")
+
+        run()
+    f.close()
+    return sorted(done, key=lambda r: r["ID"])
+
+
+def write_results(path, questions, answers, run):
+    """result.json と result.log を書く。どちらも隣に書いてから改名する。"""
+    keys = ("ID", "qid", "genre", "instruction", "input", "prompt", "output", "correct_answer", "out_str", "hit",
+            "choice_probs", "seconds")
+    merged = [{**q, **a} for q, a in zip(questions, answers)]
+    records = [{k: r[k] for k in keys if k in r} for r in merged]
+    log, hits = [json.dumps(run, ensure_ascii=False, indent=2)], 0
+    for n, r in enumerate(records, 1):
+        hits += r["hit"]
+        mark = "○" if r["hit"] else "×" if r["out_str"] else "× (番号を読み取れない)"
+        log.append(f"[{r['ID']}] {r['prompt'].strip()}\n{r['output']}\n正解: {r['correct_answer']}  {mark}  "
+                   f"ここまでの正解率: {hits / n:.3f} ({hits}/{n})")
+    write_text("\n\n".join(log) + "\n", path.with_suffix(".log"))
+    write_json([*records, run], path)
+    best = [r["choice_probs"].index(max(r["choice_probs"])) == q["label"] for q, r in zip(questions, records)]
+    n = len(records)
+    print(f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {sum(not r['out_str'] for r in records)}  "
+          f"番号の確率での正解率 {sum(best) / n:.3f}  {run['elapsed_time']:.1f} 秒")
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="qlora-opencalm.yml", help="手順3で使った YAML (既定: qlora-opencalm.yml)")
+    parser.add_argument("--quiz", nargs="+", default=["quiz.json"], metavar="FILE", help="解く問題 (既定: quiz.json)")
+    parser.add_argument("-o", "--output", help="結果のファイル (既定: result.json。--base なら result-base.json)")
+    parser.add_argument("--model", help="YAML のモデルの代わりに使う、アダプタのフォルダ、モデルのフォルダまたは名前")
+    parser.add_argument("--base", action="store_true", help="アダプタを付けず、学習前のモデルに解かせる")
+    parser.add_argument("--batch-size", type=int, help="1 回に解く問題の数の上限 (既定: メモリに合わせて自動)")
+    parser.add_argument("--max-questions", type=int, help="先頭からこの数だけ解く")
+    args = parser.parse_args()
+    for name in ("batch_size", "max_questions"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            fail(f"--{name.replace('_', '-')} は 1 以上にしてください。")
+
+    config = read_config(args.config)
+    base, adapter = resolve_model(config, args.config, args.model, args.base)
+    questions = load_questions(args.quiz, args.max_questions)
+    path = Path(args.output or ("result-base.json" if args.base else "result.json"))
+
+    # ライブラリの読み込みは数秒かかるので、入力の間違いを調べ終えてからにする。
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if Path(base).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # 手元のモデルなら、ネットワークには何も取りに行かない
+    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # 使わない部品についての警告
+    warnings.filterwarnings("ignore", module="bitsandbytes")
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        tokenizer = load_tokenizer(base, config)
+        prompt_ids = encode_prompts(tokenizer, base, [q["prompt"] for q in questions])
+        model = load_model(base, adapter, config)
+    except (OSError, ValueError, RuntimeError) as e:
+        fail(f"{base}{f' と {adapter}' if adapter else ''} を読み込めません ({e})。"
+             "base_model と output_dir、ネットワークを確かめてください。")
+    for q, ids in zip(questions, prompt_ids):
+        q["prompt_ids"] = ids
+
+    run = {"model": base, "adapter": adapter and str(adapter), "load_in_4bit": bool(config.get("load_in_4bit")),
+           "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type, "quiz": list(map(str, args.quiz)),
+           "adapter_sha256": adapter and sha256((Path(adapter) / "adapter_model.safetensors").read_bytes()),
+           "quiz_sha256": sha256(json.dumps([(q["prompt"], q["correct_answer"]) for q in questions]).encode())}
+    partial = Path(f"{path}.part")
+    answers = ask(model, tokenizer, questions, open_partial(partial, run), args.batch_size)
+    versions = {name: metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")}
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores"
+    write_results(path, questions, answers, {
+        "elapsed_time": round(sum(a["seconds"] for a in answers), 3), **run, "num_questions": len(questions),
+        "hardware": hardware, "versions": {"python": platform.python_version(), **versions}})
+    partial.unlink()
+
+
+if __name__ == "__main__":
+    main()
