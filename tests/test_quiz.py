@@ -1,0 +1,184 @@
+"""手順4: 回答、確率、途中からの続き、エラー。"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ENV, ROOT, edit_yaml, read, run, run_error
+
+import run_quiz
+
+TIMES = {"seconds", "elapsed_time"}
+
+
+def untimed(path):
+    """時間のほかのすべて。"""
+    return [{k: v for k, v in r.items() if k not in TIMES} for r in read(path)]
+
+
+def ask(demo, output, *options, status=0):
+    return run("run_quiz.py", "--config", "qlora-demo.yml", "-o", output, *options, cwd=demo, status=status)
+
+
+def test_result_files(demo):
+    """result.json は決めた形で、result.log は同じ内容の文章。"""
+    *records, summary = read(demo / "result-tuned-dev1.json")
+    quiz = read(demo / "quiz.json")
+    assert [r["correct_answer"] for r in records] == [q["output"] for q in quiz]
+    assert [r["qid"] for r in records] == [q["qid"] for q in quiz] and [r["ID"] for r in records] == list(range(len(quiz)))
+    for r in records:
+        assert {"instruction", "input", "prompt", "output", "out_str", "hit", "genre", "seconds"} <= r.keys()
+        assert r["prompt"].endswith("### 回答:\n") and len(r["choice_probs"]) == 5 and 0 <= sum(r["choice_probs"]) <= 1.001
+        assert r["hit"] == (r["out_str"] == r["correct_answer"][0])
+        assert "\n" not in r["output"] and "問題" not in r["output"]
+    assert summary["model"] == "../model" and summary["adapter"] == "./demo-qlora-out" and summary["load_in_4bit"]
+    assert summary["elapsed_time"] == pytest.approx(sum(r["seconds"] for r in records), rel=0.01)
+    log = (demo / "result-tuned-dev1.log").read_text(encoding="utf-8")
+    assert log.count("正解: ") == len(records) and f"({sum(r['hit'] for r in records)}/{len(records)})" in log
+    assert not list(demo.glob("result*.part")) and not list(demo.glob("*.tmp"))
+
+
+def test_same_result_for_any_batch(demo):
+    """1, 3, 16 問ずつ解いても、時間のほかはすべて同じ。学習前のモデル (1 トークンずつ作る) でも同じ。"""
+    for option in ((), ("--base",)):
+        results = []
+        for size in (1, 3, 16):
+            ask(demo, "batch.json", "--max-questions", "20", "--batch-size", str(size), *option)
+            results.append(untimed(demo / "batch.json"))
+        assert results[0] == results[1] == results[2]
+
+
+def test_greedy_is_what_generate_gives(demo, monkeypatch):
+    """回答は、transformers の generate を 1 問ずつ貪欲法で動かしたものと同じ。確率も 1 問ずつの計算と同じ。"""
+    monkeypatch.chdir(demo)
+    config = run_quiz.read_config("qlora-demo.yml")
+    tokenizer = run_quiz.load_tokenizer("../model", config)
+    for adapter, result in (("demo-qlora-out", "result-tuned-dev1.json"), (None, "result-base-dev1.json")):
+        model = run_quiz.load_model("../model", adapter, config)
+        for r in read(result)[:15]:
+            ids = tokenizer(r["prompt"], return_tensors="pt")
+            with torch.inference_mode():
+                out = model.generate(**ids, max_new_tokens=run_quiz.MAX_NEW_TOKENS, do_sample=False, pad_token_id=1)
+                probs = model(**ids).logits[0, -1].float().softmax(-1)
+            text = tokenizer.decode(out[0, ids["input_ids"].shape[1]:], skip_special_tokens=True)
+            assert r["output"] == text.lstrip().partition("\n")[0].strip()
+            expected = [probs[tokenizer(str(k))["input_ids"][0]].item() for k in range(5)]
+            assert r["choice_probs"] == pytest.approx(expected, abs=2e-5)
+
+
+def test_batches_fill_the_budget():
+    """長さ × 問題数が上限を超えず、すべての問題がちょうど 1 度ずつ入る。上限より長い 1 問も解く。"""
+    questions = [{"ID": i, "prompt_ids": [0] * n} for i, n in enumerate([5, 90, 7, 7, 30, 200, 6])]
+    batches = run_quiz.make_batches(questions, 100, 3)
+    assert sorted(q["ID"] for b in batches for q in b) == list(range(7))
+    assert all(len(b) == 1 or len(b) * max(len(q["prompt_ids"]) for q in b) <= 100 for b in batches)
+    assert max(map(len, batches)) == 3
+
+
+def test_continues_after_kill(demo):
+    """SIGKILL で止めても、答え終えた問題は解き直さず、止めなかったときと同じ結果になる。"""
+    options = ("--batch-size", "2", "--max-questions", "60")
+    ask(demo, "whole.json", *options)
+    command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", "killed.json", *options]
+    part = demo / "killed.json.part"
+    (demo / "killed.json").unlink(missing_ok=True)
+    process = subprocess.Popen(command, cwd=demo, env=ENV, stderr=subprocess.DEVNULL)
+    while not (part.exists() and part.read_bytes().count(b"\n") > 4):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (demo / "killed.json").exists()
+    answered = part.read_text(encoding="utf-8").splitlines()[1:-1]
+    with part.open("a") as f:
+        f.write('{"ID": 59, "outp')  # 電源が落ちて、書きかけになった行
+    ask(demo, "killed.json", *options)
+    assert untimed(demo / "killed.json") == untimed(demo / "whole.json")
+    seconds = {r["ID"]: r["seconds"] for r in read(demo / "killed.json")[:-1]}
+    assert all(seconds[r["ID"]] == r["seconds"] for r in map(json.loads, answered))
+
+
+def test_does_not_continue_another_run(demo):
+    """条件の違う途中結果には続けない。何が違うかを言い、ファイルには触らない。"""
+    part = demo / "other.json.part"
+    part.write_text('{"model": "../model", "adapter": "別のアダプタ"}\n{"ID": 0}\n', encoding="utf-8")
+    error = ask(demo, "other.json", "--max-questions", "2", status=1).stderr.splitlines()[-1]
+    assert error.startswith("エラー: ") and "別のアダプタ → ./demo-qlora-out" in error and "other.json.part" in error
+    assert part.read_text(encoding="utf-8") == '{"model": "../model", "adapter": "別のアダプタ"}\n{"ID": 0}\n'
+
+
+@pytest.fixture
+def work(demo, tmp_path):
+    """YAML と quiz.json だけがある作業フォルダ (学習はまだ)。"""
+    edit_yaml(tmp_path / "qlora-opencalm.yml", demo.parent / "model", "./demo-qlora-out")
+    shutil.copy(demo / "quiz.json", tmp_path)
+    (tmp_path / "result.json").write_text("前の結果")
+    return tmp_path
+
+
+def broken_quiz(edit):
+    def change(work):
+        records = read(work / "quiz.json")
+        edit(records[1])
+        (work / "quiz.json").write_text(json.dumps(records, ensure_ascii=False, indent=2), encoding="utf-8")
+    return change
+
+
+def wrong_adapter(work):
+    (work / "demo-qlora-out").mkdir()
+    (work / "demo-qlora-out/adapter_config.json").write_text('{"base_model_name_or_path": "some/other-model"}')
+    (work / "demo-qlora-out/adapter_model.safetensors").write_bytes(b"")
+
+
+ERRORS = {
+    "no adapter yet": (lambda work: None, "手順3"),
+    "wrong adapter": (wrong_adapter, "some/other-model"),
+    "no yaml": (lambda work: (work / "qlora-opencalm.yml").unlink(), "qlora-opencalm.yml"),
+    "broken yaml": (lambda work: (work / "qlora-opencalm.yml").write_text("base_model: a\n b: - c\n"), "qlora-opencalm.yml:2"),
+    "no quiz": (lambda work: (work / "quiz.json").unlink(), "quiz.json"),
+    "empty quiz": (lambda work: (work / "quiz.json").write_text("[]"), "quiz.json"),
+    "no output": (broken_quiz(lambda r: r.pop("output")), "quiz.json:9"),
+    "output is no answer": (broken_quiz(lambda r: r.update(output="クリオネ")), "quiz.json:9"),
+    "label out of range": (broken_quiz(lambda r: r.update(output="7: クリオネ")), "quiz.json:9"),
+    "another format": (broken_quiz(lambda r: r.update(instruction="答えてください")), "quiz.json:9"),
+    "no input": (broken_quiz(lambda r: r.pop("input")), "quiz.json:9"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(work, name):
+    change, where = ERRORS[name]
+    if name not in ("no adapter yet", "wrong adapter"):
+        wrong_adapter(work)
+        text = (work / "demo-qlora-out/adapter_config.json")
+        text.write_text(json.dumps({"base_model_name_or_path": run_quiz.read_config(work / "qlora-opencalm.yml")["base_model"]}))
+    change(work)
+    assert where in run_error("run_quiz.py", cwd=work)
+    assert (work / "result.json").read_text() == "前の結果" and not (work / "result.log").exists()
+
+
+def test_model_that_cannot_be_read(work):
+    """モデルが読めないときも 1 行。壊れた重み、ない名前、アダプタの重みの形の違い。"""
+    result = run("run_quiz.py", "--model", "some/unknown-model", cwd=work, status=1)
+    assert "some/unknown-model" in result.stderr and "Traceback" not in result.stderr
+    assert (work / "result.json").read_text() == "前の結果"
+
+
+def test_training_format_is_used_as_it_is(demo):
+    """input のない学習用の書式の記録は、そのまま問う。"""
+    questions = run_quiz.load_questions([demo / "train-5-inst.json"], 3)
+    assert [q["prompt"] for q in questions] == [r["instruction"] for r in read(demo / "train-5-inst.json")[:3]]
+
+
+def test_model_option_takes_an_adapter(demo):
+    """--model にアダプタのフォルダを渡すと、YAML の output_dir の代わりに使う。"""
+    shutil.copytree(demo / "demo-qlora-out", demo / "copied-qlora", dirs_exist_ok=True)
+    ask(demo, "model-option.json", "--model", "copied-qlora", "--max-questions", "5")
+    *records, summary = read(demo / "model-option.json")
+    assert summary["adapter"] == "copied-qlora"
+    assert [r["output"] for r in records] == [r["output"] for r in read(demo / "result-tuned-dev1.json")[:5]]

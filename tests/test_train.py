@@ -1,0 +1,127 @@
+"""手順3: 本物の Axolotl で学習したアダプタと、学習に使われたトークン列。"""
+
+import json
+from collections import Counter
+
+import datasets
+import pytest
+import torch
+from conftest import ROOT, edit_yaml, read, run
+from safetensors import safe_open
+from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import run_quiz
+
+DEMO = ROOT / "data/demo"
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory):
+    """SentencePiece 風 (先頭に ▁、BOS を付ける、pad なし) のトークナイザを持つ、小さな Llama。"""
+    folder = tmp_path_factory.mktemp("llama")
+    t = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
+    # SentencePiece と同じく、数字と改行はほかの文字とつながらない。
+    text = (line for line in (DEMO / "train_questions.json").read_text(encoding="utf-8").splitlines())
+    t.train_from_iterator((w for line in text for w in line.split('"')), trainers.BpeTrainer(
+        vocab_size=2500, special_tokens=special, initial_alphabet=list("0123456789:")))
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    t.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}))
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(
+        vocab_size=t.get_vocab_size(), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=1024)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama_run(llama, tmp_path_factory):
+    """YAML の 2 行だけを替えて、Llama で手順1から5までを通した作業フォルダ。"""
+    work = tmp_path_factory.mktemp("llama-run")
+    edit_yaml(work / "qlora-opencalm.yml", llama, "./llama-qlora-out")
+    run("convert_train.py", DEMO / "train_questions.json", "--max-questions", "200", cwd=work)
+    run("convert_eval.py", DEMO / "dev1_questions.json", cwd=work)
+    run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "2", cwd=work)
+    run("run_quiz.py", "--max-questions", "6", cwd=work)
+    run("analysis.py", cwd=work)
+    return work
+
+
+def check_parity(work, base, train_file="train-5-inst.json"):
+    """学習でマスクされた (-100 の) トークン列 = 評価で渡すトークン列 = tokenizer.json そのものの結果。"""
+    config = run_quiz.read_config(next(work.glob("qlora-*.yml")))
+    prompts = [r["instruction"] for r in read(work / train_file)]
+    fed = run_quiz.encode_prompts(run_quiz.load_tokenizer(base, config), base, prompts)
+    raw = Tokenizer.from_file(str(base / "tokenizer.json")).encode_batch(prompts)
+    assert [e.ids for e in raw] == fed
+    prepared = datasets.load_from_disk(str(next((work / "last_run_prepared").glob("*/"))))
+    trained = Counter(tuple(i for i, label in zip(row["input_ids"], row["labels"]) if label == -100) for row in prepared)
+    assert trained == Counter(map(tuple, fed))
+    return prepared
+
+
+def test_token_parity_demo(demo):
+    base = demo.parent / "model"
+    prepared = check_parity(demo, base)
+    tokenizer = run_quiz.load_tokenizer(base, {"tokenizer_type": "PreTrainedTokenizerFast"})
+    outputs = Counter(tokenizer.decode([x for x in row["labels"] if x != -100]) for row in prepared)
+    assert outputs == Counter(r["output"] + tokenizer.eos_token for r in read(demo / "train-5-inst.json"))
+
+
+def test_token_parity_llama(llama, llama_run):
+    prepared = check_parity(llama_run, llama)
+    assert all(row["input_ids"][0] == 1 and row["input_ids"][-1] == 2 for row in prepared)
+    labels, tail = run_quiz.label_tokens(run_quiz.load_tokenizer(llama, {"tokenizer_type": "PreTrainedTokenizerFast"}), 5)
+    starts = {tuple(x for x in row["labels"] if x != -100)[:len(labels[0])] for row in prepared}
+    assert starts == set(map(tuple, labels))
+
+
+def test_changed_tokens_are_refused(demo, tmp_path):
+    """tokenizer_type を外すと transformers が正規化を変える。run_quiz.py は黙って続けない。"""
+    text = (demo / "qlora-demo.yml").read_text(encoding="utf-8").replace("../model", str(demo.parent / "model"))
+    (tmp_path / "q.yml").write_text(text.replace("tokenizer_type: PreTrainedTokenizerFast", "tokenizer_type: AutoTokenizer"))
+    wide = (demo / "quiz.json").read_text(encoding="utf-8").replace("?", "？")
+    (tmp_path / "quiz.json").write_text(wide, encoding="utf-8")
+    result = run("run_quiz.py", "--config", "q.yml", "--base", cwd=tmp_path, status=1)
+    assert "トークン列が tokenizer.json と違います" in result.stderr and "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("result*"))
+
+
+def test_adapter_targets(demo):
+    """アダプタは、ブロックの線形層すべてに付き、埋め込みと lm_head には付かない。rank は YAML のとおり。"""
+    with safe_open(demo / "demo-qlora-out/adapter_model.safetensors", "pt") as f:
+        shapes = {k: f.get_slice(k).get_shape() for k in f.keys()}
+    kinds = {k.split(".layers.")[1].partition(".")[2] for k in shapes}
+    assert kinds == {f"{m}.lora_{s}.weight" for s in "AB" for m in (
+        "attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")}
+    model = read(demo.parent / "model/config.json")
+    assert len(shapes) == 8 * model["num_hidden_layers"]
+    assert {s[0] for k, s in shapes.items() if "lora_A" in k} == {64}
+
+
+def test_adapter_targets_llama(llama_run):
+    with safe_open(llama_run / "llama-qlora-out/adapter_model.safetensors", "pt") as f:
+        kinds = {k.split(".lora_")[0].rpartition(".")[2] for k in f.keys()}
+    assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+
+def test_training_file_is_read_again(llama, llama_run, tmp_path):
+    """学習用ファイルを作り直したら、前のトークン列ではなく新しいファイルで学習する。"""
+    edit_yaml(tmp_path / "qlora-opencalm.yml", llama, "./out")
+    for n in ("30", "20"):
+        run("convert_train.py", DEMO / "train_questions.json", "--max-questions", n, cwd=tmp_path)
+        run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "1", cwd=tmp_path)
+    prepared = datasets.load_from_disk(str(next((tmp_path / "last_run_prepared").glob("*/"))))
+    assert len(prepared) == 20
+
+
+def test_yaml_has_no_deprecated_key(demo):
+    """今の Axolotl が、廃止や改名を知らせる設定を使っていない。学習の記録 (TensorBoard) が残る。"""
+    log = (demo / "train.log").read_text(encoding="utf-8")
+    assert "deprecated" not in "\n".join(line for line in log.splitlines() if "axolotl" in line.lower()).lower()
+    assert list(demo.glob("demo-qlora-out/runs/**/events.out.tfevents*"))
