@@ -241,9 +241,12 @@ def open_partial(path, run):
     if path.exists():
         for line in path.read_bytes().splitlines(keepends=True):
             try:
-                lines.append(json.loads(line))
+                record = json.loads(line) if line.endswith(b"\n") else None
             except ValueError:
+                record = None
+            if record is None:
                 break  # 書いている途中で止まった行。なかったことにする
+            lines.append(record)
             size += len(line)
     before = lines[0] if lines else run
     differences = [f"{k}: {before.get(k)} → {run[k]}" for k in run if before.get(k) != run[k]]
@@ -300,7 +303,12 @@ def ask(model, tokenizer, questions, partial, batch_size):
                 bar.update(len(batch))
                 bar.set_postfix_str(f"正解率 {hits / len(done):.3f}")
 
-        run()
+        try:
+            run()
+        except RuntimeError as e:
+            if "No executable batch size" not in str(e):
+                raise
+            fail("1 問ずつでもメモリが足りません。小さいモデルを使うか、YAML の load_in_4bit を true にしてください。")
     f.close()
     return sorted(done, key=lambda r: r["ID"])
 
@@ -385,4 +393,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        fail("中断しました。同じコマンドをもう一度実行すると、続きから始まります。")

@@ -31,8 +31,8 @@ def test_golden_train(tmp_path):
     """チュートリアルの学習の例と 1 文字違わない。"""
     records = seed_giving(tmp_path, "convert_train.py", BOB, ["オレゴン州", "イギリス", "アメリカ合衆国", "コロラド州", "ミシガン州"])
     assert records == [{
-        "instruction": "以下の問題について、0, 1, 2, 3, 4の選択肢から選んで答えてください。\n\n問題: 格闘家ボブ・サップの出身国はどこでしょう? "
-                       "\n選択肢\n\n0: オレゴン州\n1: イギリス\n2: アメリカ合衆国\n3: コロラド州\n4: ミシガン州\n\n\n### 回答:\n",
+        "instruction": "以下の問題について、0, 1, 2, 3, 4の選択肢から選んで答えてください。\n\n問題: 格闘家ボブ・サップの"
+                       "出身国はどこでしょう? \n選択肢\n\n0: オレゴン州\n1: イギリス\n2: アメリカ合衆国\n3: コロラド州\n4: ミシガン州\n\n\n### 回答:\n",
         "output": "2: アメリカ合衆国"}]
 
 
@@ -158,8 +158,9 @@ def test_13000_rows(tmp_path):
         {"qid": f"q{i}", "question": "問題" * 30 + str(i), "answer_entity": "c0",
          "answer_candidates": [f"c{k}" + "".join(rng.choices("あいうえお漢字", k=8)) if k else "c0" for k in range(20)]}
         for i in range(13000)))
-    command = f"import resource, runpy, sys; sys.argv[1:] = ['in.json']; runpy.run_path({str(ROOT / 'convert_train.py')!r}, run_name='__main__'); " \
-              "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    command = ("import resource, runpy, sys; sys.argv[1:] = ['in.json']; "
+               f"runpy.run_path({str(ROOT / 'convert_train.py')!r}, run_name='__main__'); "
+               "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
     start = time.perf_counter()
     peak = int(run("python", "-c", command, cwd=tmp_path).stdout.split()[-1])
     assert time.perf_counter() - start < 3 and peak < 300 * 1024
