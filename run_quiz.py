@@ -13,6 +13,7 @@ choice_probs[k] はプロンプトの直後に番号 k が来る確率。
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import logging
@@ -135,19 +136,19 @@ def label_tokens(tokenizer, n):
     return sequences, tail
 
 
-def load_model(base, adapter, config):
-    """モデルを学習と同じ精度で読む。load_in_4bit なら nf4、GPU なら bf16 (なければ fp16)、CPU なら fp32。"""
+def load_model(base, adapter, config, device="cpu"):
+    """モデルを学習と同じ精度で device に読む。load_in_4bit なら nf4、GPU なら bf16 (なければ fp16)、CPU なら fp32。"""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    device = torch.device(device)
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     # Axolotl が学習のときに使う設定と同じ。
     quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
                                       bnb_4bit_compute_dtype=dtype) if config.get("load_in_4bit") else None
     model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, quantization_config=quantization, device_map=device,
+        base, dtype=dtype, quantization_config=quantization, device_map={"": device},
         attn_implementation=config.get("attn_implementation") or "sdpa",
         trust_remote_code=bool(config.get("trust_remote_code")))
     if adapter:
@@ -163,65 +164,90 @@ def pad(rows, value, left=False):
     return torch.tensor([[value] * (width - len(r)) + r if left else r + [value] * (width - len(r)) for r in rows])
 
 
-def answer_batch(model, tokenizer, questions, labels, tail):
-    """questions (各 prompt_ids と choices を持つ) を 1 つのバッチで解き、(回答の文字列, 番号の確率) のリストを返す。
+class Solver:
+    """モデルに問題を解かせる。questions の各要素は prompt_ids と choices を持つ dict。
 
     回答は貪欲法そのもの。学習したモデルの回答はほぼ「番号: 選択肢」なので、それを下書きとして 1 回の計算で確かめ
     (speculative decoding, Leviathan et al. 2023)、外れた所から先だけを 1 トークンずつ作る。
+    全問に共通するプロンプトの先頭は、1 度だけ計算して使い回す。
     """
-    import torch
 
-    def forward(fed, mask, cache, keep):
+    def __init__(self, model, tokenizer, questions):
+        self.model, self.tokenizer = model, tokenizer
+        self.labels, self.tail = label_tokens(tokenizer, max(len(q["choices"]) for q in questions))
+        prompts = [q["prompt_ids"] for q in questions]
+        # どの問題にも 1 トークンは残す (次のトークンの確率は、共通部分ではなく各行から求める)。
+        self.prefix = os.path.commonprefix([min(prompts), max(prompts)])[:min(map(len, prompts)) - 1]
+        self.prefix_cache = None
+
+    def forward(self, fed, mask, cache, keep):
+        """fed (B, T) を続けて計算し、最後の keep 個の位置の logits (B, keep, V) と cache を返す。"""
         # 左の詰め物や外れた下書きは mask が 0 なので、位置は mask の和で数える。
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -fed.shape[1]:]
-        out = model(input_ids=fed.to(model.device), attention_mask=mask, position_ids=positions,
-                    past_key_values=cache, use_cache=True, logits_to_keep=keep)
+        out = self.model(input_ids=fed.to(mask.device), attention_mask=mask, position_ids=positions,
+                         past_key_values=cache, use_cache=True, logits_to_keep=keep)
         return out.logits, out.past_key_values
 
-    def finished(tokens):
+    def start(self, rows):
+        """プロンプト rows を計算する。共通の先頭は、初めの 1 度だけ計算する。"""
+        import torch
+
+        n, device, cache = len(self.prefix), self.model.device, None
+        if n:
+            if self.prefix_cache is None:
+                fed = torch.tensor([self.prefix], device=device)
+                self.prefix_cache = self.forward(fed, torch.ones_like(fed), None, 1)[1]
+            cache = copy.deepcopy(self.prefix_cache)
+            cache.batch_repeat_interleave(len(rows))
+        rows = [r[n:] for r in rows]
+        mask = torch.cat([torch.ones(len(rows), n, dtype=torch.long), pad([[1] * len(r) for r in rows], 0, left=True)], dim=1).to(device)
+        logits, cache = self.forward(pad(rows, self.tokenizer.pad_token_id, left=True), mask, cache, len(self.tail) + 1)
+        return logits, cache, mask
+
+    def finished(self, tokens):
         """回答の行が終わっていればその文字列を、まだなら None を返す。"""
-        ended = tokenizer.eos_token_id in tokens or len(tokens) >= MAX_NEW_TOKENS
-        text = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        ended = self.tokenizer.eos_token_id in tokens or len(tokens) >= MAX_NEW_TOKENS
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         line, newline, _ = text.lstrip().partition("\n")
         return line.strip() if ended or newline else None
 
-    rows = [q["prompt_ids"] + tail for q in questions]
-    mask = pad([[1] * len(r) for r in rows], 0, left=True).to(model.device)
-    logits, cache = forward(pad(rows, tokenizer.pad_token_id, left=True), mask, None, len(tail) + 1)
-    log_probs = logits.float().log_softmax(-1)
-    probs = torch.stack([sum(log_probs[:, j, token] for j, token in enumerate(s)) for s in labels], dim=1).exp().tolist()
-    probs = [p[:len(q["choices"])] for p, q in zip(probs, questions)]
-    likely = [ANSWER.format(label=k, choice=q["choices"][k])
-              for q, k in ((q, p.index(max(p))) for q, p in zip(questions, probs))]
-    answers = [(ids + [tokenizer.eos_token_id])[:MAX_NEW_TOKENS]
-               for ids in tokenizer(likely, add_special_tokens=False)["input_ids"]]
+    def answer(self, questions):
+        """questions を 1 つのバッチで解き、(回答の文字列, 番号の確率のリスト) のリストを返す。"""
+        import torch
 
-    texts, outs = [None] * len(rows), [[] for _ in rows]
-    active, drafts, width = list(range(len(rows))), [tail] * len(rows), len(tail)
-    while True:
-        greedy, keep = logits.argmax(-1).tolist(), []  # greedy[row][j]: 下書きを j 個信じたときの次のトークン
-        for row, i in enumerate(active):
-            agreed = 0
-            while agreed < len(drafts[i]) and greedy[row][agreed] == drafts[i][agreed]:
-                agreed += 1
-            outs[i] += [*drafts[i][:agreed], greedy[row][agreed]]
-            mask[row, mask.shape[1] - width + agreed:] = 0
-            texts[i] = finished(outs[i])
-            if texts[i] is None:
-                keep.append(row)
-        if not keep:
-            return list(zip(texts, probs))
-        if len(keep) < len(active):
-            chosen = torch.tensor(keep, device=mask.device)
-            cache.batch_select_indices(chosen)
-            mask, active = mask[chosen], [active[row] for row in keep]
-        for i in active:
-            n = len(outs[i])
-            drafts[i] = answers[i][n:-1] if answers[i][:n] == outs[i] else []
-        fed = [[outs[i][-1], *drafts[i]] for i in active]
-        width = max(len(drafts[i]) for i in active)
-        mask = torch.cat([mask, pad([[1] * len(f) for f in fed], 0).to(mask.device)], dim=1)
-        logits, cache = forward(pad(fed, tokenizer.pad_token_id), mask, cache, width + 1)
+        logits, cache, mask = self.start([q["prompt_ids"] + self.tail for q in questions])
+        log_probs = logits.float().log_softmax(-1)
+        probs = torch.stack([sum(log_probs[:, j, t] for j, t in enumerate(label)) for label in self.labels], dim=1).exp().tolist()
+        probs = [p[:len(q["choices"])] for p, q in zip(probs, questions)]
+        likely = [p.index(max(p)) for p in probs]
+        texts = [ANSWER.format(label=k, choice=q["choices"][k]) for q, k in zip(questions, likely)]
+        answers = [(ids + [self.tokenizer.eos_token_id])[:MAX_NEW_TOKENS]
+                   for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+        texts, outs = [None] * len(questions), [[] for _ in questions]
+        active, drafts, width = list(range(len(questions))), [self.tail] * len(questions), len(self.tail)
+        while True:
+            greedy, keep = logits.argmax(-1).tolist(), []  # greedy[row][j]: 下書きを j 個信じたときの次のトークン
+            for row, i in enumerate(active):
+                agreed = len(os.path.commonprefix([drafts[i], greedy[row]]))
+                outs[i] += [*drafts[i][:agreed], greedy[row][agreed]]
+                mask[row, mask.shape[1] - width + agreed:] = 0
+                texts[i] = self.finished(outs[i])
+                if texts[i] is None:
+                    keep.append(row)
+            if not keep:
+                return list(zip(texts, probs))
+            if len(keep) < len(active):
+                chosen = torch.tensor(keep, device=mask.device)
+                cache.batch_select_indices(chosen)
+                mask, active = mask[chosen], [active[row] for row in keep]
+            for i in active:
+                n = len(outs[i])
+                drafts[i] = answers[i][n:-1] if answers[i][:n] == outs[i] else []
+            fed = [[outs[i][-1], *drafts[i]] for i in active]
+            width = max(len(drafts[i]) for i in active)
+            mask = torch.cat([mask, pad([[1] * len(f) for f in fed], 0).to(mask.device)], dim=1)
+            logits, cache = self.forward(pad(fed, self.tokenizer.pad_token_id), mask, cache, width + 1)
 
 
 def make_batches(questions, budget, max_rows):
@@ -235,82 +261,87 @@ def make_batches(questions, budget, max_rows):
     return batches
 
 
-def open_partial(path, run):
-    """途中結果 (JSON Lines) を読み、(答え終えた記録, 追記用のファイル) を返す。条件が違えば fail()。"""
+def read_partial(path, run):
+    """途中結果 (1 行目が実行条件、あとは 1 行に 1 問) を読み、(記録のリスト, 正しく書けた所までのバイト数) を返す。"""
     lines, size = [], 0
-    if path.exists():
-        for line in path.read_bytes().splitlines(keepends=True):
-            try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
-                record = None
-            if record is None:
-                break  # 書いている途中で止まった行。なかったことにする
-            lines.append(record)
-            size += len(line)
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        try:
+            record = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            record = None
+        if record is None:
+            break  # 書いている途中で止まった行。なかったことにする
+        lines.append(record)
+        size += len(line)
     before = lines[0] if lines else run
     differences = [f"{k}: {before.get(k)} → {run[k]}" for k in run if before.get(k) != run[k]]
     if differences:
         fail(f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"
              "前の続きなら同じ条件で、やり直すならこのファイルを消してから実行してください。")
-    try:
-        f = path.open("a", encoding="utf-8")
-    except OSError as e:
-        fail(f"{path} に書けません ({e.strerror})。-o で別の場所を指定してください。")
-    f.truncate(size)
-    if not lines:
-        f.write(json.dumps(run, ensure_ascii=False) + "\n")
-    return lines[1:], f
+    return lines[1:], size
 
 
-def ask(model, tokenizer, questions, partial, batch_size):
-    """まだ答えていない問題を解き、1 バッチごとに途中結果へ書き足す。GPU のメモリが足りなければ量を半分にする。"""
+def ask(solver, questions, path, run, batch_size, state):
+    """まだ答えていない問題を全プロセスで分けて解き、全問の記録を ID の順に返す。
+
+    1 バッチごとに自分の途中結果 (path.part番号) へ書き足す。GPU のメモリが足りなければ 1 回の量を半分にする。
+    """
     import torch
-    from accelerate.utils import find_executable_batch_size
+    from accelerate.utils import find_executable_batch_size, gather_object
     from tqdm import tqdm
 
-    done, f = partial
-    labels, tail = label_tokens(tokenizer, max(len(q["choices"]) for q in questions))
-    answered, hits = {r["ID"] for r in done}, sum(r["hit"] for r in done)
-    budget = TOKEN_BUDGET[model.device.type]
+    rank, world = state.process_index, state.num_processes
+    parts = sorted(path.parent.glob(f"{path.name}.part*"))
+    before = gather_object([r for part in parts for r in read_partial(part, run)[0]])  # 別の計算機にある分も集める
+    done = {r["ID"]: r for r in before}
+    own = Path(f"{path}.part{rank}")
+    size = read_partial(own, run)[1]
+    state.wait_for_everyone()  # 全員が読み終えるまで、誰も書き足さない
+    try:
+        f = own.open("a", encoding="utf-8")
+    except OSError as e:
+        fail(f"{own} に書けません ({e.strerror})。-o で別の場所を指定してください。")
+    f.truncate(size)
+    if not size:
+        f.write(json.dumps(run, ensure_ascii=False) + "\n")
+
+    left = [q for q in questions if q["ID"] not in done]
+    budget = TOKEN_BUDGET[solver.model.device.type]
 
     def halve():
         nonlocal budget
         budget //= 2
         return budget
 
-    with tqdm(total=len(questions), initial=len(done), unit="問", mininterval=1) as bar:
+    with f, tqdm(total=len(questions), initial=len(done), unit="問", mininterval=1, disable=not state.is_main_process) as bar:
         @find_executable_batch_size(starting_batch_size=budget, reduce_batch_size_fn=halve)
-        def run(budget):
-            nonlocal hits
-            left = [q for q in questions if q["ID"] not in answered]
-            for batch in make_batches(left, budget, batch_size or len(questions)):
+        def solve(budget):
+            for batch in make_batches(left, budget, batch_size or len(questions))[rank::world]:
+                batch = [q for q in batch if q["ID"] not in done]  # メモリ不足でやり直すときは、解けた分を除く
                 start = time.perf_counter()
                 with torch.inference_mode():
-                    answers = answer_batch(model, tokenizer, batch, labels, tail)
-                seconds = (time.perf_counter() - start) / len(batch)
+                    answers = solver.answer(batch) if batch else []
+                seconds = (time.perf_counter() - start) / max(1, len(batch)) / world
                 for q, (text, probs) in zip(batch, answers):
                     label = ANSWER_PATTERN.search(text)
-                    record = {"ID": q["ID"], "output": text, "out_str": label.group(1) if label else "",
-                              "hit": bool(label) and int(label.group(1)) == q["label"],
-                              "choice_probs": [round(p, 6) for p in probs], "seconds": round(seconds, 6)}
-                    done.append(record)
-                    answered.add(q["ID"])
-                    hits += record["hit"]
-                    f.write(json.dumps(record, ensure_ascii=False) + "\n")
+                    done[q["ID"]] = {
+                        "ID": q["ID"], "output": text, "out_str": label.group(1) if label else "",
+                        "hit": bool(label) and int(label.group(1)) == q["label"],
+                        "choice_probs": [round(p, 6) for p in probs], "seconds": round(seconds, 6)}
+                    f.write(json.dumps(done[q["ID"]], ensure_ascii=False) + "\n")
                 f.flush()
                 os.fsync(f.fileno())  # 電源が落ちても、答え終えた分は残る
-                bar.update(len(batch))
-                bar.set_postfix_str(f"正解率 {hits / len(done):.3f}")
+                bar.set_postfix_str(f"正解率 {sum(r['hit'] for r in done.values()) / len(done):.3f}", refresh=False)
+                bar.update(min(len(batch) * world, bar.total - bar.n))
 
         try:
-            run()
+            solve()
         except RuntimeError as e:
             if "No executable batch size" not in str(e):
                 raise
             fail("1 問ずつでもメモリが足りません。小さいモデルを使うか、YAML の load_in_4bit を true にしてください。")
-    f.close()
-    return sorted(done, key=lambda r: r["ID"])
+    everyone = {r["ID"]: r for r in gather_object(list(done.values()))}
+    return [everyone[q["ID"]] for q in questions]
 
 
 def write_results(path, questions, answers, run):
@@ -365,13 +396,15 @@ def main():
     warnings.filterwarnings("ignore", module="bitsandbytes")
     import torch
     import transformers
+    from accelerate import PartialState
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    state = PartialState(cpu=not torch.cuda.is_available())
     try:
         tokenizer = load_tokenizer(base, config)
         prompt_ids = encode_prompts(tokenizer, base, [q["prompt"] for q in questions])
-        model = load_model(base, adapter, config)
+        model = load_model(base, adapter, config, state.device)
     except (OSError, ValueError, RuntimeError) as e:
         fail(f"{base}{f' と {adapter}' if adapter else ''} を読み込めません ({e})。"
              "base_model と output_dir、ネットワークを確かめてください。")
@@ -382,14 +415,18 @@ def main():
            "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type, "quiz": list(map(str, args.quiz)),
            "adapter_sha256": adapter and sha256((Path(adapter) / "adapter_model.safetensors").read_bytes()),
            "quiz_sha256": sha256(json.dumps([(q["prompt"], q["correct_answer"]) for q in questions]).encode())}
-    partial = Path(f"{path}.part")
-    answers = ask(model, tokenizer, questions, open_partial(partial, run), args.batch_size)
-    versions = {name: metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")}
-    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores"
-    write_results(path, questions, answers, {
-        "elapsed_time": round(sum(a["seconds"] for a in answers), 3), **run, "num_questions": len(questions),
-        "hardware": hardware, "versions": {"python": platform.python_version(), **versions}})
-    partial.unlink()
+    answers = ask(Solver(model, tokenizer, questions), questions, path, run, args.batch_size, state)
+    if state.is_main_process:
+        versions = {name: metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")}
+        hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores"
+        write_results(path, questions, answers, {
+            "elapsed_time": round(sum(a["seconds"] for a in answers), 3), **run, "num_questions": len(questions),
+            "hardware": hardware, "versions": {"python": platform.python_version(), **versions}})
+    state.wait_for_everyone()  # 結果を書き終えるまで、途中結果は消さない
+    for part in path.parent.glob(f"{path.name}.part*"):
+        part.unlink(missing_ok=True)
+    if state.num_processes > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_result_files(demo):
     assert summary["elapsed_time"] == pytest.approx(sum(r["seconds"] for r in records), rel=0.01)
     log = (demo / "result-tuned-dev1.log").read_text(encoding="utf-8")
     assert log.count("正解: ") == len(records) and f"({sum(r['hit'] for r in records)}/{len(records)})" in log
-    assert not list(demo.glob("result*.part")) and not list(demo.glob("*.tmp"))
+    assert not list(demo.glob("result*.part*")) and not list(demo.glob("*.tmp"))
 
 
 def test_same_result_for_any_batch(demo):
@@ -85,7 +85,7 @@ def test_continues_after_kill(demo):
     options = ("--batch-size", "2", "--max-questions", "60")
     ask(demo, "whole.json", *options)
     command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", "killed.json", *options]
-    part = demo / "killed.json.part"
+    part = demo / "killed.json.part0"
     (demo / "killed.json").unlink(missing_ok=True)
     process = subprocess.Popen(command, cwd=demo, env=ENV, stderr=subprocess.DEVNULL)
     while not (part.exists() and part.read_bytes().count(b"\n") > 4):
@@ -105,10 +105,10 @@ def test_continues_after_kill(demo):
 
 def test_does_not_continue_another_run(demo):
     """条件の違う途中結果には続けない。何が違うかを言い、ファイルには触らない。"""
-    part = demo / "other.json.part"
+    part = demo / "other.json.part0"
     part.write_text('{"model": "../model", "adapter": "別のアダプタ"}\n{"ID": 0}\n', encoding="utf-8")
     error = ask(demo, "other.json", "--max-questions", "2", status=1).stderr.splitlines()[-1]
-    assert error.startswith("エラー: ") and "別のアダプタ → ./demo-qlora-out" in error and "other.json.part" in error
+    assert error.startswith("エラー: ") and "別のアダプタ → ./demo-qlora-out" in error and "other.json.part0" in error
     assert part.read_text(encoding="utf-8") == '{"model": "../model", "adapter": "別のアダプタ"}\n{"ID": 0}\n'
 
 
