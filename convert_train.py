@@ -76,11 +76,12 @@ def read_records(path):
         fail(f"{path}:{text.count(chr(10)) + 1}: 配列の終わりの ] がありません。ファイルを取得し直してください。")
 
 
-def write_text(text, path):
-    """隣に書いてから改名するので、途中で止まっても元のファイルは残る。"""
+def write_text(chunks, path):
+    """文字列を順に書く。隣に書いてから改名するので、途中で止まっても元のファイルは残る。"""
     temporary = Path(f"{path}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as f:
+            f.writelines(chunks)
         os.replace(temporary, path)
     except OSError as e:
         temporary.unlink(missing_ok=True)
@@ -89,7 +90,7 @@ def write_text(text, path):
 
 def write_json(records, path):
     """records を JSON の配列として書く。"""
-    write_text(json.dumps(records, ensure_ascii=False, indent=2) + "\n", path)
+    write_text(json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(records), path)
 
 
 def fill(template, question, choices):

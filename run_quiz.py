@@ -3,6 +3,7 @@
     python run_quiz.py                                    # qlora-opencalm.yml のモデルとアダプタで quiz.json を解く
     python run_quiz.py --base                             # 学習前のモデルで解く → result-base.json
     python run_quiz.py --quiz quiz.json quiz-dev2.json -o result-all.json --max-questions 100
+    accelerate launch --multi_gpu --num_processes 2 run_quiz.py    # 2 つの GPU (なければ CPU の 2 プロセス) で分担する
 
 result.json の 1 件 (最後の要素だけは elapsed_time と実行条件):
     {"ID": 0, "qid": "...", "genre": "...", "instruction": "...", "input": "...", "prompt": "モデルに渡した文字列",
@@ -281,7 +282,7 @@ def read_partial(path, run):
     return lines[1:], size
 
 
-def ask(solver, questions, path, run, batch_size, state):
+def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None):
     """まだ答えていない問題を全プロセスで分けて解き、全問の記録を ID の順に返す。
 
     1 バッチごとに自分の途中結果 (path.part番号) へ書き足す。GPU のメモリが足りなければ 1 回の量を半分にする。
@@ -306,7 +307,7 @@ def ask(solver, questions, path, run, batch_size, state):
         f.write(json.dumps(run, ensure_ascii=False) + "\n")
 
     left = [q for q in questions if q["ID"] not in done]
-    budget = TOKEN_BUDGET[solver.model.device.type]
+    budget = batch_tokens or TOKEN_BUDGET[solver.model.device.type]
 
     def halve():
         nonlocal budget
@@ -344,24 +345,29 @@ def ask(solver, questions, path, run, batch_size, state):
     return [everyone[q["ID"]] for q in questions]
 
 
-def write_results(path, questions, answers, run):
-    """result.json と result.log を書く。どちらも隣に書いてから改名する。"""
-    keys = ("ID", "qid", "genre", "instruction", "input", "prompt", "output", "correct_answer", "out_str", "hit",
-            "choice_probs", "seconds")
-    merged = [{**q, **a} for q, a in zip(questions, answers)]
-    records = [{k: r[k] for k in keys if k in r} for r in merged]
-    log, hits = [json.dumps(run, ensure_ascii=False, indent=2)], 0
+def log_lines(records, run):
+    """result.log の中身。実行条件、続いて 1 問ずつ、モデルの回答、正解、そこまでの正解率。"""
+    yield json.dumps(run, ensure_ascii=False, indent=2) + "\n"
+    hits = 0
     for n, r in enumerate(records, 1):
         hits += r["hit"]
         mark = "○" if r["hit"] else "×" if r["out_str"] else "× (番号を読み取れない)"
-        log.append(f"[{r['ID']}] {r['prompt'].strip()}\n{r['output']}\n正解: {r['correct_answer']}  {mark}  "
-                   f"ここまでの正解率: {hits / n:.3f} ({hits}/{n})")
-    write_text("\n\n".join(log) + "\n", path.with_suffix(".log"))
+        yield (f"\n[{r['ID']}] {r['prompt'].strip()}\n{r['output']}\n正解: {r['correct_answer']}  {mark}  "
+               f"ここまでの正解率: {hits / n:.3f} ({hits}/{n})\n")
+
+
+def write_results(path, questions, answers, run):
+    """result.log と result.json を書き、正解率を表示する。"""
+    keys = ("ID", "qid", "genre", "instruction", "input", "prompt", "output", "correct_answer", "out_str", "hit",
+            "choice_probs", "seconds")
+    merged = ({**q, **a} for q, a in zip(questions, answers))
+    records = [{k: r[k] for k in keys if k in r} for r in merged]
+    write_text(log_lines(records, run), path.with_suffix(".log"))
     write_json([*records, run], path)
-    best = [r["choice_probs"].index(max(r["choice_probs"])) == q["label"] for q, r in zip(questions, records)]
-    n = len(records)
-    print(f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {sum(not r['out_str'] for r in records)}  "
-          f"番号の確率での正解率 {sum(best) / n:.3f}  {run['elapsed_time']:.1f} 秒")
+    hits, n = sum(a["hit"] for a in answers), len(answers)
+    likely = sum(a["choice_probs"].index(max(a["choice_probs"])) == q["label"] for q, a in zip(questions, answers))
+    print(f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {sum(not a['out_str'] for a in answers)}  "
+          f"番号の確率での正解率 {likely / n:.3f}  {run['elapsed_time']:.1f} 秒")
 
 
 def sha256(data):
@@ -376,9 +382,10 @@ def main():
     parser.add_argument("--model", help="YAML のモデルの代わりに使う、アダプタのフォルダ、モデルのフォルダまたは名前")
     parser.add_argument("--base", action="store_true", help="アダプタを付けず、学習前のモデルに解かせる")
     parser.add_argument("--batch-size", type=int, help="1 回に解く問題の数の上限 (既定: メモリに合わせて自動)")
+    parser.add_argument("--batch-tokens", type=int, help=f"1 回に計算するトークンの数の上限 (既定: {TOKEN_BUDGET})")
     parser.add_argument("--max-questions", type=int, help="先頭からこの数だけ解く")
     args = parser.parse_args()
-    for name in ("batch_size", "max_questions"):
+    for name in ("batch_size", "batch_tokens", "max_questions"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             fail(f"--{name.replace('_', '-')} は 1 以上にしてください。")
 
@@ -415,7 +422,7 @@ def main():
            "dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type, "quiz": list(map(str, args.quiz)),
            "adapter_sha256": adapter and sha256((Path(adapter) / "adapter_model.safetensors").read_bytes()),
            "quiz_sha256": sha256(json.dumps([(q["prompt"], q["correct_answer"]) for q in questions]).encode())}
-    answers = ask(Solver(model, tokenizer, questions), questions, path, run, args.batch_size, state)
+    answers = ask(Solver(model, tokenizer, questions), questions, path, run, state, args.batch_size, args.batch_tokens)
     if state.is_main_process:
         versions = {name: metadata.version(name) for name in ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")}
         hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores"

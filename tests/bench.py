@@ -131,7 +131,7 @@ def main():
 
         def quiz():
             solver = run_quiz.Solver(model, tokenizer, questions)
-            records.extend(run_quiz.ask(solver, questions, Path(folder) / "result.json", {}, None, state))
+            records.extend(run_quiz.ask(solver, questions, Path(folder) / "result.json", {}, state))
 
         rate = {"(a) 1 問ずつ generate": timed(lambda: plain_loop(model, tokenizer, few), len(few)),
                 "(b) run_quiz.py": timed(quiz, len(questions))}

@@ -1,6 +1,9 @@
 """手順4: 回答、確率、途中からの続き、エラー。"""
 
 import json
+import math
+import os
+import random
 import shutil
 import signal
 import subprocess
@@ -71,6 +74,35 @@ def test_greedy_is_what_generate_gives(demo, monkeypatch):
             assert r["choice_probs"] == pytest.approx(expected, abs=2e-5)
 
 
+def check_against_harness(work, config_name, base, adapter):
+    """番号の確率の対数が、lm-evaluation-harness の対数尤度と選択肢ごとに一致することを確かめる。"""
+    from lm_eval.models.huggingface import HFLM
+
+    config = run_quiz.read_config(work / config_name)
+    questions = run_quiz.load_questions([work / "quiz.json"], 12)
+    tokenizer = run_quiz.load_tokenizer(base, config)
+    for q, ids in zip(questions, run_quiz.encode_prompts(tokenizer, base, [q["prompt"] for q in questions])):
+        q["prompt_ids"] = ids
+    model = run_quiz.load_model(base, adapter, config)
+    solver = run_quiz.Solver(model, tokenizer, questions)
+    with torch.inference_mode():
+        probs = [p for _, p in solver.answer(questions)]
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4)
+    requests = [((q["prompt"], str(k)), q["prompt_ids"], solver.labels[k]) for q in questions for k in range(5)]
+    theirs = [score for score, _ in lm._loglikelihood_tokens(requests, disable_tqdm=True)]
+    ours = [math.log(x) for p in probs for x in p]
+    assert ours == pytest.approx(theirs, abs=2e-3)
+    return solver
+
+
+def test_likelihood_agrees_with_lm_eval(demo, llama, llama_run):
+    """byte-level のトークナイザ (番号は 1 トークン) でも、SentencePiece 風 (▁ と番号) でも、lm-evaluation-harness と一致する。"""
+    byte_level = check_against_harness(demo, "qlora-demo.yml", demo.parent / "model", demo / "demo-qlora-out")
+    assert {len(s) for s in byte_level.labels} == {1} and not byte_level.tail and len(byte_level.prefix) > 10
+    pieces = check_against_harness(llama_run, "qlora-opencalm.yml", llama, llama_run / "llama-qlora-out")
+    assert {len(s) for s in pieces.labels} == {2} and len(pieces.tail) == 1
+
+
 def test_batches_fill_the_budget():
     """長さ × 問題数が上限を超えず、すべての問題がちょうど 1 度ずつ入る。上限より長い 1 問も解く。"""
     questions = [{"ID": i, "prompt_ids": [0] * n} for i, n in enumerate([5, 90, 7, 7, 30, 200, 6])]
@@ -80,27 +112,64 @@ def test_batches_fill_the_budget():
     assert max(map(len, batches)) == 3
 
 
-def test_continues_after_kill(demo):
-    """SIGKILL で止めても、答え終えた問題は解き直さず、止めなかったときと同じ結果になる。"""
-    options = ("--batch-size", "2", "--max-questions", "60")
-    ask(demo, "whole.json", *options)
-    command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", "killed.json", *options]
-    part = demo / "killed.json.part0"
-    (demo / "killed.json").unlink(missing_ok=True)
-    process = subprocess.Popen(command, cwd=demo, env=ENV, stderr=subprocess.DEVNULL)
-    while not (part.exists() and part.read_bytes().count(b"\n") > 4):
+def test_same_result_for_any_budget_and_two_processes(demo):
+    """1 回の量が小さくても大きくても、2 プロセスで分けても、時間のほかは同じ。"""
+    results = []
+    for tokens in ("100", "20000"):
+        ask(demo, "budget.json", "--batch-tokens", tokens)
+        results.append(untimed(demo / "budget.json"))
+    run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", ROOT / "run_quiz.py", "--config", "qlora-demo.yml",
+        "-o", "budget.json", cwd=demo)
+    results.append(untimed(demo / "budget.json"))
+    assert results[0] == results[1] == results[2] and not list(demo.glob("budget.json.part*"))
+
+
+def test_two_processes_really_share(demo):
+    """2 つのプロセスが、それぞれ別の問題を解いている (途中で止めて、残った 2 つの途中結果を見る)。"""
+    command = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", str(ROOT / "run_quiz.py"), "--config", "qlora-demo.yml",
+               "--batch-size", "1", "-o", "shared.json"]
+    process = subprocess.Popen(command, cwd=demo, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    parts = [demo / f"shared.json.part{rank}" for rank in (0, 1)]
+    while not all(p.exists() and p.read_bytes().count(b"\n") > 3 for p in parts):
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (demo / "killed.json").exists()
-    answered = part.read_text(encoding="utf-8").splitlines()[1:-1]
+    first, second = ({json.loads(line)["ID"] for line in p.read_text(encoding="utf-8").splitlines()[1:]} for p in parts)
+    assert first and second and not first & second
+    ask(demo, "shared.json")  # 1 プロセスで続けても、2 プロセス分の答えを使う
+    records = read(demo / "shared.json")[:-1]
+    assert [r["output"] for r in records] == [r["output"] for r in read(demo / "result-tuned-dev1.json")[:-1]]
+    assert not list(demo.glob("shared.json.part*"))
+
+
+def test_continues_after_kills(demo):
+    """SIGKILL で何度止めても、答え終えた問題は解き直さず、止めなかったときと同じ結果になる。"""
+    options = ("--batch-size", "1")
+    rng, part, answered = random.Random(0), demo / "killed.json.part0", {}
+    (demo / "killed.json").unlink(missing_ok=True)
+    command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", "killed.json", *options]
+    for _ in range(int(os.environ.get("KILLS", "2"))):
+        process = subprocess.Popen(command, cwd=demo, env=ENV, stderr=subprocess.DEVNULL)
+        target = len(answered) + rng.randint(0, 4)
+        while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > target):
+            time.sleep(0.001)
+        time.sleep(rng.random() / 50)
+        assert process.poll() is None, "止める前に終わった"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (demo / "killed.json").exists()
+        lines = part.read_bytes().split(b"\n")[1:-1]
+        now = {r["ID"]: r for r in map(json.loads, lines)}
+        assert len(now) == len(lines) and now.items() >= answered.items()
+        answered = now
+    assert answered
     with part.open("a") as f:
         f.write('{"ID": 59, "outp')  # 電源が落ちて、書きかけになった行
     ask(demo, "killed.json", *options)
-    assert untimed(demo / "killed.json") == untimed(demo / "whole.json")
+    assert untimed(demo / "killed.json") == untimed(demo / "result-tuned-dev1.json")
     seconds = {r["ID"]: r["seconds"] for r in read(demo / "killed.json")[:-1]}
-    assert all(seconds[r["ID"]] == r["seconds"] for r in map(json.loads, answered))
+    assert all(seconds[i] == r["seconds"] for i, r in answered.items())
 
 
 def test_does_not_continue_another_run(demo):

@@ -1,55 +1,13 @@
 """手順3: 本物の Axolotl で学習したアダプタと、学習に使われたトークン列。"""
 
-import json
 from collections import Counter
 
 import datasets
-import pytest
-import torch
-from conftest import ROOT, edit_yaml, read, run
+from conftest import DEMO, edit_yaml, read, run
 from safetensors import safe_open
-from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer
 
 import run_quiz
-
-DEMO = ROOT / "data/demo"
-
-
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory):
-    """SentencePiece 風 (先頭に ▁、BOS を付ける、pad なし) のトークナイザを持つ、小さな Llama。"""
-    folder = tmp_path_factory.mktemp("llama")
-    t = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    special = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
-    # SentencePiece と同じく、数字と改行はほかの文字とつながらない。
-    text = (line for line in (DEMO / "train_questions.json").read_text(encoding="utf-8").splitlines())
-    t.train_from_iterator((w for line in text for w in line.split('"')), trainers.BpeTrainer(
-        vocab_size=2500, special_tokens=special, initial_alphabet=list("0123456789:")))
-    t.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    t.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(
-        {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}))
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(
-        vocab_size=t.get_vocab_size(), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=1024)).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def llama_run(llama, tmp_path_factory):
-    """YAML の 2 行だけを替えて、Llama で手順1から5までを通した作業フォルダ。"""
-    work = tmp_path_factory.mktemp("llama-run")
-    edit_yaml(work / "qlora-opencalm.yml", llama, "./llama-qlora-out")
-    run("convert_train.py", DEMO / "train_questions.json", "--max-questions", "200", cwd=work)
-    run("convert_eval.py", DEMO / "dev1_questions.json", cwd=work)
-    run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "2", cwd=work)
-    run("run_quiz.py", "--max-questions", "6", cwd=work)
-    run("analysis.py", cwd=work)
-    return work
 
 
 def check_parity(work, base, train_file="train-5-inst.json"):
