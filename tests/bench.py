@@ -9,7 +9,9 @@ lm_head の数行を書き換えて、どの問題にも「2: クリオネ」と
 """
 
 import argparse
+import json
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -102,6 +104,19 @@ def bare_forward(model, tokenizer, questions, budget):
         model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1).logits.argmax(-1).tolist()
 
 
+def demo_rates():
+    """学習したデモのモデルで run_quiz.py を実行し、(プロセス全体, 解いている間だけ) の問/秒を返す。"""
+    out = DEMO / "out"
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "--quiz", "quiz.json", "quiz-dev2.json", "-o", result]
+        start = time.perf_counter()
+        subprocess.run(command, cwd=out, check=True, capture_output=True)
+        seconds = time.perf_counter() - start
+        *records, summary = json.loads(result.read_text(encoding="utf-8"))
+    return len(records) / seconds, len(records) / summary["elapsed_time"]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="small", help="乱数のモデルの形 (既定: small)")
@@ -150,6 +165,9 @@ def main():
     print("| 方法 | 問/秒 | run_quiz.py はその何倍か |\n| --- | --- | --- |")
     for name, value in rate.items():
         print(f"| {name} | {value:.2f} | {rate['(b) run_quiz.py'] / value:.2f} |")
+    if (DEMO / "out/demo-qlora-out").exists():
+        whole, steady = demo_rates()
+        print(f"\n学習したデモのモデル (data/demo/run.sh の後): プロセス全体で {whole:.1f} 問/秒、解いている間は {steady:.1f} 問/秒")
 
 
 if __name__ == "__main__":
