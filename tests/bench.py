@@ -109,7 +109,8 @@ def demo_rates():
     out = DEMO / "out"
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "--quiz", "quiz.json", "quiz-dev2.json", "-o", result]
+        command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", result,
+                   "--quiz", "quiz.json", "quiz-dev2.json"]
         start = time.perf_counter()
         subprocess.run(command, cwd=out, check=True, capture_output=True)
         seconds = time.perf_counter() - start
