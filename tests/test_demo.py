@@ -1,0 +1,133 @@
+"""デモ: 問題の正しさ、モデルの素性、学習の効果。"""
+
+import json
+import shutil
+from collections import Counter, defaultdict
+
+import pytest
+from conftest import DEMO, read, run
+from safetensors import safe_open
+from tokenizers import Tokenizer
+
+GENRES = {"芸能", "学問", "雑学", "アニメ", "スポーツ"}
+LEAST = {"train": (600, 80), "dev1": (100, 25), "dev2": (100, 25)}  # 全体と、分野ごとの最小の問題数
+
+
+def rows_of(folder):
+    return {s: [json.loads(line) for line in (folder / f"{s}_questions.json").read_text(encoding="utf-8").splitlines()] for s in LEAST}
+
+
+def facts_of(folder):
+    """表の事実を (関係, 鍵, 答え) で返す。ここでは make_questions.py を使わず、表を直接読む。"""
+    return [tuple(line.split("\t")[:3]) for table in sorted((folder / "facts").glob("*.tsv"))
+            for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+
+
+def check_questions(folder):
+    """分野の問題数、候補、重複、dev の事実が train に漏れていないことを確かめる。"""
+    splits, facts = rows_of(folder), facts_of(folder)
+    for split, rows in splits.items():
+        total, each = LEAST[split]
+        genres = Counter(r["genre"] for r in rows)
+        assert len(rows) >= total and set(genres) == GENRES and min(genres.values()) >= each
+        for r in rows:
+            assert len(r["answer_candidates"]) == len(set(r["answer_candidates"])) == 20
+            assert r["answer_entity"] in r["answer_candidates"] and r["answer_entity"] not in r["question"]
+    everything = [(split, r) for split, rows in splits.items() for r in rows]
+    for key in ("qid", "question"):
+        assert max(Counter(r[key] for _, r in everything).values()) == 1
+    # 問題 (qid の関係、答え、問題文に含まれる鍵) から表の事実を引き直し、1 つの事実が 1 問にだけ使われていることを見る。
+    used = defaultdict(set)
+    for split, r in everything:
+        relation = r["qid"].rpartition("-")[0]
+        mine = [f for f in facts if f[0] == relation and f[2] == r["answer_entity"] and f[1] in r["question"]]
+        assert mine, r
+        used[frozenset(max(mine, key=lambda f: len(f[1]))[1:])].add(split)
+    assert len(used) == len(everything) and all(len(s) == 1 for s in used.values())
+
+
+def test_questions():
+    check_questions(DEMO)
+
+
+def test_questions_are_built_from_the_tables(tmp_path):
+    """置いてある問題は、表から作り直したものと同じ。"""
+    run("data/demo/make_questions.py", "-o", tmp_path, cwd=tmp_path)
+    for split in LEAST:
+        assert (tmp_path / f"{split}_questions.json").read_bytes() == (DEMO / f"{split}_questions.json").read_bytes()
+
+
+def leak(splits):
+    splits["train"][0] = {**splits["dev1"][0], "qid": splits["train"][0]["qid"], "genre": splits["train"][0]["genre"],
+                          "question": splits["dev1"][0]["question"] + "?"}
+
+
+def lose_answer(splits):
+    splits["dev2"][3]["answer_candidates"][splits["dev2"][3]["answer_candidates"].index(splits["dev2"][3]["answer_entity"])] = "ほかの何か"
+
+
+def repeat(splits):
+    splits["train"][5]["question"] = splits["train"][6]["question"]
+
+
+def lose_genre(splits):
+    splits["dev1"][:] = [r for r in splits["dev1"] if r["genre"] != "雑学"] + [r for r in splits["dev1"] if r["genre"] == "雑学"][:24]
+
+
+@pytest.mark.parametrize("spoil", [leak, lose_answer, repeat, lose_genre])
+def test_checks_can_fail(tmp_path, spoil):
+    """上の検査は、漏れ、正解のない候補、同じ問題文、分野の不足を、それぞれ見つける。"""
+    shutil.copytree(DEMO / "facts", tmp_path / "facts")
+    splits = rows_of(DEMO)
+    spoil(splits)
+    for split, rows in splits.items():
+        (tmp_path / f"{split}_questions.json").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+    with pytest.raises(AssertionError):
+        check_questions(tmp_path)
+
+
+def test_repeated_fact_is_refused(tmp_path):
+    """表に同じ事実 (逆向きも) を足すと、どの行かを言って止まる。"""
+    shutil.copytree(DEMO / "facts", tmp_path / "facts")
+    table = tmp_path / "facts/academics.tsv"
+    relation, key, answer, _ = table.read_text(encoding="utf-8").splitlines()[1].split("\t")
+    with table.open("a", encoding="utf-8") as f:
+        f.write(f"{relation}\t{answer}\t{key}\t\n")
+    error = run("data/demo/make_questions.py", "--facts", tmp_path / "facts", "-o", tmp_path, cwd=tmp_path, status=1).stderr
+    assert "academics.tsv:2" in error and "Traceback" not in error
+
+
+def test_model_has_the_traits_of_open_calm():
+    """GPT-NeoX、byte-level BPE、NFKC、open-calm と同じ特別なトークン。重みは safetensors だけで 8 MB 以内。"""
+    model = DEMO / "model"
+    assert {p.suffix for p in model.iterdir()} <= {".json", ".safetensors"}
+    assert (model / "model.safetensors").stat().st_size <= 8 * 2**20
+    assert read(model / "config.json")["architectures"] == ["GPTNeoXForCausalLM"]
+    settings = read(model / "tokenizer_config.json")
+    assert settings["tokenizer_class"] == "GPTNeoXTokenizer" and settings["eos_token"] == "<|endoftext|>"
+    assert settings["pad_token"] == "<|padding|>"
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    assert tokenizer.encode("ペンですか？１:").ids == tokenizer.encode("ペンですか?1:").ids
+    with safe_open(model / "model.safetensors", "pt") as f:
+        assert f.get_slice("gpt_neox.embed_in.weight").get_shape()[0] == tokenizer.get_vocab_size()
+
+
+def accuracy(demo, name):
+    """(生成の正解率, 読み取れない割合)"""
+    records = read(demo / f"result-{name}.json")[:-1]
+    return sum(r["hit"] for r in records) / len(records), sum(not r["out_str"] for r in records) / len(records)
+
+
+@pytest.mark.parametrize("split", ["dev1", "dev2"])
+def test_training_is_seen_to_work(demo, split):
+    """学習前は書式を知らないので当てずっぽう以下。学習後は、学習で問われなかった事実の 8 割以上に答える。"""
+    before, _ = accuracy(demo, f"base-{split}")
+    after, unparsed = accuracy(demo, f"tuned-{split}")
+    assert before <= 0.25 and after >= 0.80 and unparsed <= 0.02
+
+
+def test_demo_shows_before_and_after(demo):
+    out = (demo / "stdout.txt").read_text(encoding="utf-8")
+    for name in ("result-base-dev1.json", "result-tuned-dev1.json", "result-base-dev2.json", "result-tuned-dev2.json"):
+        assert f"{name:<60} : " in out
+    assert all(f"    {genre}: " in out for genre in GENRES) and "当てずっぽう 0.20" in out
