@@ -1,7 +1,9 @@
-"""手順5: 結果のファイルから正解率を計算する。
+"""手順5: 結果のファイルから、正解率と表を作る。
 
     python analysis.py                                    # ここにある result*.json すべて
-    python analysis.py result-base.json result.json
+    python analysis.py result-base.json result.json --genre
+    python analysis.py --table                            # 分野ごとの Markdown の表。区間と検定つき
+    python analysis.py --table --published                # チュートリアルの 70 行と並べる
 
 読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの result.json (hit と out_str だけ) でもよい。
 1 行目はチュートリアルと同じ「ファイル名 : 正解率」。2 行目はその内訳:
@@ -11,10 +13,29 @@
 """
 
 import argparse
+import csv
+import gc
 import json
+import math
 import re
 import sys
+from fractions import Fraction
 from pathlib import Path
+
+PUBLISHED = Path(__file__).parent / "data/published_scores.csv"
+ALPHA = 0.05  # 有意水準。区間は 95 %
+TEXT = (str, type(None))
+TYPES = {"hit": (bool, int), "choice_probs": (list, type(None)), "seconds": (int, float, type(None)), "qid": (int, *TEXT),
+         **dict.fromkeys(("prompt", "instruction", "input", "genre", "correct_answer", "output"), TEXT)}  # 記録の項目の型
+INTERVAL = "{:.3f}-{:.3f}"
+REDO = "手順4をやり直してください: python run_quiz.py"
+NOTE = f"""\
+Score: 生成した回答の正解率。95% CI: その Wilson の信頼区間。Unparsed: 番号を読み取れない回答。Likelihood: 番号の確率での正解率。
+Chance: 当てずっぽうの正解率。vs best、vs base: 同じ問題を解いた最良のモデル、学習前のモデルとの比較。+a -b は自分だけが正解した問題が
+a 問、相手だけが正解した問題が b 問。p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。≈ は最良と区別できない (p ≥ {ALPHA})。"""
+PUBLISHED_NOTE = """\
+公開の表 (dev5 から dev9) とは問題も計算機も違うので、Score や Latency の差は目安。公開の表に n はないので、Score がすべて
+整数/n になる最小の n を使った。"""
 
 
 def fail(message):
@@ -22,38 +43,66 @@ def fail(message):
     sys.exit(f"エラー: {' '.join(str(message).split())}")
 
 
-def read_result(path):
-    """result.json を読み、(問題ごとの記録のリスト, 最後の要素) を返す。"""
+def clean(record):
+    """result.json の 1 件を、ここで使う項目だけの dict にする。古いファイルにない項目は None。おかしければ ValueError。
+
+    question: qid か問題文 (同じ問題の印)  label: 正解の番号  answered: 答えた番号 (読み取れなければ -1)  choices: 選択肢の数
+    probs: 番号ごとの確率 (0 から 1)  likely: 確率が最大の番号  seconds: 秒
+    """
+    for key, kinds in TYPES.items():
+        if not isinstance(record.get(key), kinds):
+            raise ValueError(f"{key} の値が正しくありません" if key in record else f"{key} がありません")
+    correct, probs, out_str = record.get("correct_answer") or "", record.get("choice_probs"), record.get("out_str")
+    # 問題文はどの結果でも同じなので intern して 1 つだけ持つ。20 個のファイルでもメモリが足りるように。
+    text = sys.intern(record.get("prompt") or (record.get("instruction") or "") + (record.get("input") or ""))
+    label, answered = re.match(r"\d+", correct), re.search(r"\d+", str(out_str or ""))
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        valid = probs is None or math.isfinite(sum(probs)) and int(label[0]) < len(probs)
+    except TypeError:  # 数でないもの、正解の番号がないもの
+        valid = False
+    if not valid:
+        raise ValueError("choice_probs が、正解の番号を含む数のリストではありません")
+    return {"question": sys.intern(str(record.get("qid") or text)), "text": text, "genre": record.get("genre") or None,
+            "hit": bool(record["hit"]), "output": record.get("output") or "", "correct_answer": sys.intern(correct),
+            "label": label and int(label[0]), "answered": int(answered[0]) if answered else None if out_str is None else -1,
+            "probs": probs, "likely": probs and probs.index(max(probs)), "seconds": record.get("seconds"),
+            "choices": len(probs or re.findall(r"^\d+: ", record.get("input") or text, re.MULTILINE)) or None}
+
+
+def line_of(text, index):
+    """JSON の配列 text の index 番目の要素が始まる行 (1 から)。"""
+    end = text.index("[") + 1
+    for _ in range(index + 1):
+        start = re.compile(r"[\s,]*").match(text, end).end()
+        end = json.JSONDecoder().raw_decode(text, start)[1]
+    return text.count("\n", 0, start) + 1
+
+
+def read_result(path):
+    """result.json を読み、(clean した記録のリスト, 最後の要素) を返す。"""
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+        data = json.loads(text)
     except (OSError, UnicodeDecodeError) as e:
         fail(f"{path} を読めません ({e})。先に手順4を実行してください: python run_quiz.py")
     except json.JSONDecodeError as e:
-        fail(f"{path}:{e.lineno}: JSON として読めません ({e.msg})。手順4をやり直してください: python run_quiz.py")
+        fail(f"{path}:{e.lineno}: JSON として読めません ({e.msg})。{REDO}")
     if not isinstance(data, list) or not all(isinstance(r, dict) for r in data):
-        fail(f"{path}:1: result.json の形ではありません。手順4をやり直してください: python run_quiz.py")
+        fail(f"{path}:1: result.json の形ではありません。{REDO}")
     summary = data.pop() if data and "elapsed_time" in data[-1] else {}
-    if not data or not all("hit" in r for r in data):
-        fail(f"{path}:1: hit のある記録がありません。手順4をやり直してください: python run_quiz.py")
-    return data, summary
-
-
-def num_choices(record):
-    """選択肢の数を返す。分からなければ None。"""
-    if "choice_probs" in record:
-        return len(record["choice_probs"])
-    text = record.get("input") or record.get("prompt") or record.get("instruction") or ""
-    return len(re.findall(r"^\d+: ", text, re.MULTILINE)) or None
-
-
-def likely_hit(record):
-    """確率が最大の番号が正解なら True。"""
-    probs = record["choice_probs"]
-    return probs.index(max(probs)) == int(re.match(r"\d+", record["correct_answer"]).group())
+    if not data:
+        fail(f"{path}:1: hit のある記録がありません。{REDO}")
+    records = []
+    for i, record in enumerate(data):
+        try:
+            records.append(clean(record))
+        except ValueError as e:
+            fail(f"{path}:{line_of(text, i)}: {e}。{REDO}")
+    return records, summary
 
 
 def scores(records):
-    """正解率などの dict を返す。値はどれも 0 から 1。古いファイルで計算できないものは None。
+    """正解率などの dict を返す。n 以外の値はどれも 0 から 1。古いファイルで計算できないものは None。
 
     score: 生成した回答の正解率  unparsed: 番号を読み取れない回答の割合
     likelihood: 番号の確率での正解率  chance: 当てずっぽうの正解率 (1/選択肢の数 の平均)
@@ -61,34 +110,183 @@ def scores(records):
     def mean(values):
         return sum(values) / len(records) if None not in values else None
 
-    return {"score": mean([bool(r["hit"]) for r in records]),
-            "unparsed": mean([not re.search(r"\d", str(r["out_str"])) if "out_str" in r else None for r in records]),
-            "likelihood": mean([likely_hit(r) if "choice_probs" in r else None for r in records]),
-            "chance": mean([1 / n if (n := num_choices(r)) else None for r in records])}
+    return {"n": len(records), "score": mean([r["hit"] for r in records]),
+            "unparsed": mean([None if r["answered"] is None else r["answered"] < 0 for r in records]),
+            "likelihood": mean([r["probs"] and r["likely"] == r["label"] for r in records]),
+            "chance": mean([r["choices"] and 1 / r["choices"] for r in records])}
+
+
+def wilson(hits, n):
+    """n 問中 hits 問正解のときの、正解率の 95 % 信頼区間 (下限, 上限)。0 から 1 (Wilson 1927)。"""
+    from scipy.stats import binomtest
+
+    return tuple(binomtest(hits, n).proportion_ci(1 - ALPHA, method="wilson"))
+
+
+def mcnemar(hits, others):
+    """同じ問題の正誤の列 2 つから (自分だけ正解の数, 相手だけ正解の数, p 値) を返す (McNemar 1947、二項分布による両側の正確検定)。"""
+    from scipy.stats import binomtest
+
+    won, lost = sum(a and not b for a, b in zip(hits, others)), sum(b and not a for a, b in zip(hits, others))
+    return won, lost, float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
+def holm(p_values):
+    """いくつも検定したときの補正をした p 値 (0 から 1) を、同じ順で返す (Holm 1979)。"""
+    adjusted, largest = [None] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, p_values[i] * (len(p_values) - rank)))
+        adjusted[i] = largest
+    return adjusted
+
+
+def make_row(run, records, latency):
+    """表の 1 行。questions と hits は、検定のために問題の順をそろえた列。latency は秒。"""
+    ordered, s = sorted(records, key=lambda r: r["question"]), scores(records)
+    return {**run, **s, "latency": latency, "interval": wilson(sum(r["hit"] for r in records), s["n"]),
+            "questions": tuple(r["question"] for r in ordered), "hits": [r["hit"] for r in ordered]}
+
+
+def make_tables(runs):
+    """{表の名前: 行のリスト} を返す。表は、問題のファイルごと (分野が 1 つだけなら省く) と、分野ごと。"""
+    whole, by_genre = {}, {}
+    for run in runs:
+        genres = {}
+        for r in run["records"]:
+            genres.setdefault(r["genre"], []).append(r)
+        if len(genres) > 1 or None in genres:
+            elapsed = run["summary"].get("elapsed_time")
+            row = make_row(run, run["records"], elapsed if isinstance(elapsed, (int, float)) else None)
+            whole.setdefault("全問" if run["environment"] == "-" else run["environment"], []).append(row)
+        for genre in filter(None, genres):
+            seconds = [r["seconds"] for r in genres[genre]]
+            by_genre.setdefault(genre, []).append(make_row(run, genres[genre], None if None in seconds else sum(seconds)))
+    return whole | by_genre
+
+
+def compare(rows):
+    """同じ問題を解いた行どうしを比べる。行に best (最良の行)、base (学習前の行)、vs best と vs base (勝, 負, 補正した p 値) を入れる。"""
+    groups = {}
+    for row in rows:
+        if all(row["questions"]):
+            groups.setdefault(row["questions"], []).append(row)
+    for group in groups.values():
+        bases = {str(s["model"]): row for row in group if "model" in (s := row["summary"]) and s.get("adapter", "") is None}
+        best = max(group, key=lambda row: row["score"])
+        for row in group:
+            row["best"], row["base"] = best if len(group) > 1 else None, bases.get(str(row["summary"].get("model")))
+        for name in ("best", "base"):
+            pairs = [row for row in group if row[name] and row[name] is not row]
+            tests = [mcnemar(row["hits"], row[name]["hits"]) for row in pairs]
+            for row, (won, lost, _), p in zip(pairs, tests, holm([p for _, _, p in tests])):
+                row[f"vs {name}"] = won, lost, p
+
+
+def read_published():
+    """チュートリアルの表を {分野: 行のリスト} で返す。digits は元の桁のままの score と latency (秒)。"""
+    try:
+        lines = PUBLISHED.read_text(encoding="utf-8").splitlines()
+    except OSError as e:
+        fail(f"{PUBLISHED} を読めません ({e.strerror})。リポジトリから取り直してください: git checkout data/published_scores.csv")
+    tables = {}
+    for r in csv.DictReader(lines):
+        tables.setdefault(r["genre"], []).append({
+            "name": r["model"], "environment": r["environment"], "digits": (r["score"], r["latency"]), "score": float(r["score"]),
+            "latency": float(r["latency"]), **dict.fromkeys(("unparsed", "likelihood", "chance"))})
+    for rows in tables.values():
+        n = math.lcm(*(Fraction(row["score"]).limit_denominator(2000).denominator for row in rows))  # PUBLISHED_NOTE を参照
+        for row in rows:
+            row |= {"n": n, "interval": wilson(round(row["score"] * n), n)}
+    return tables
 
 
 def show(value, pattern="{:.2f}"):
     return "-" if value is None else pattern.format(value)
 
 
+def percent(value):
+    return show(value, "{:.1%}").replace("%", " %")
+
+
+def cells(row):
+    """拡張した表の 1 行のうち、Latency より後の文字列のリスト。"""
+    def versus(name):
+        if f"vs {name}" not in row:
+            return name if row.get(name) is row else "-"
+        won, lost, p = row[f"vs {name}"]
+        return f"+{won} -{lost} {f'p={p:.3f}' if p >= 0.001 else 'p<0.001'}{' ≈' if name == 'best' and p >= ALPHA else ''}"
+
+    return [str(row["n"]), INTERVAL.format(*row["interval"]), percent(row["unparsed"]), show(row["likelihood"], "{:.4f}"),
+            show(row["chance"]), versus("best"), versus("base")]
+
+
+def grid(header, rows):
+    """Markdown の表の行のリスト。"""
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+
+
+def markdown(key, rows, full):
+    """チュートリアルと同じ形の表。full なら n から右の列も付ける。"""
+    header = ["Model", "Environment", "Score", "Latency"] + full * ["n", "95% CI", "Unparsed", "Likelihood", "Chance", "vs best", "vs base"]
+    width = max(len(row["environment"]) for row in rows)
+    lines = [[f"{row['name']:<30}", f"{row['environment']:<{width}}",
+              *([f"{row['score']:.4f}", show(row["latency"], "{:.1f}"), *cells(row)] if full else row["digits"])] for row in rows]
+    return "\n".join([f"### Table for key: {key}", *grid(header, lines), ""])
+
+
+def print_lines(run, by_genre):
+    """チュートリアルと同じ 1 行と、その内訳を表示する。"""
+    def rates(s):
+        return f"番号の確率 {show(s['likelihood'])}  当てずっぽう {show(s['chance'])}"
+
+    s = scores(run["records"])
+    print(f"{run['path']:<60} : {round(s['score'], 4)}")
+    print(f"    {s['n']} 問  読み取れない {percent(s['unparsed'])}  {rates(s)}")
+    for genre in sorted({r["genre"] for r in run["records"] if r["genre"]}) if by_genre else ():
+        g = scores([r for r in run["records"] if r["genre"] == genre])
+        print(f"    {genre}: {g['score']:.2f} ({g['n']} 問)  {rates(g)}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)")
+    parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。"
+                        "表のモデル名は、ファイル名から .json を除いたもの")
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
+    parser.add_argument("--table", action="store_true", help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す")
+    parser.add_argument("--published", action="store_true", help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる")
     args = parser.parse_args()
     paths = args.results or sorted(map(str, Path().glob("result*.json")))
-    if not paths:
+    if not paths and not args.published:
         fail("result*.json がありません。先に手順4を実行してください: python run_quiz.py")
+    gc.disable()  # 何十万もの記録を作るだけで、循環する参照はない
+    # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する。
+    unique = len({Path(path).stem for path in paths}) == len(paths)
+    runs = []
     for path in paths:
-        records, _ = read_result(path)
-        s = scores(records)
-        print(f"{path:<60} : {round(s['score'], 4)}")
-        print(f"    {len(records)} 問  読み取れない {show(s['unparsed'], '{:.1%}').replace('%', ' %')}  "
-              f"番号の確率 {show(s['likelihood'])}  当てずっぽう {show(s['chance'])}")
-        for genre in sorted({r["genre"] for r in records if r.get("genre")}) if args.genre else ():
-            part = [r for r in records if r.get("genre") == genre]
-            g = scores(part)
-            print(f"    {genre}: {g['score']:.2f} ({len(part)} 問)  番号の確率 {show(g['likelihood'])}  当てずっぽう {show(g['chance'])}")
+        records, summary = read_result(path)
+        quiz = summary.get("quiz") if isinstance(summary.get("quiz"), list) else []
+        runs.append({"path": path, "name": Path(path).stem if unique else path.removesuffix(".json"), "records": records,
+                     "summary": summary, "environment": "+".join(Path(str(q)).stem for q in quiz) or "-"})
+    try:
+        tables = make_tables(runs) if args.table or args.published else {}
+        for rows in tables.values():
+            rows.sort(key=lambda row: -row["score"])
+            compare(rows)
+        if args.published:
+            published = read_published()
+            for key, rows in tables.items():
+                published[key] = sorted([*published.get(key, ()), *rows], key=lambda row: -row["score"])
+            tables = published
+    except ImportError as e:
+        fail(f"{e.name} がありません。pip install -r requirements.txt を実行してください。")
+    if args.table or args.published:
+        full = bool(args.table or runs)
+        print("\n".join(markdown(key, rows, full) for key, rows in tables.items()), end="")
+        if full:
+            print("\n" + NOTE + ("\n" + PUBLISHED_NOTE if args.published else ""))
+    for run in runs:
+        if not (args.table or args.published):
+            print_lines(run, args.genre)
 
 
 if __name__ == "__main__":
