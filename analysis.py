@@ -1,9 +1,10 @@
-"""手順5: 結果のファイルから、正解率と表を作る。
+"""手順5: 結果のファイルから、正解率、表、図を作る。
 
     python analysis.py                                    # ここにある result*.json すべて
     python analysis.py result-base.json result.json --genre
     python analysis.py --table                            # 分野ごとの Markdown の表。区間と検定つき
     python analysis.py --table --published                # チュートリアルの 70 行と並べる
+    python analysis.py --plot figure.png              # 表と同じ数字の図
 
 読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの result.json (hit と out_str だけ) でもよい。
 1 行目はチュートリアルと同じ「ファイル名 : 正解率」。2 行目はその内訳:
@@ -13,20 +14,26 @@
 """
 
 import argparse
+import contextlib
 import csv
 import gc
 import json
 import math
+import os
 import re
 import sys
+from collections import Counter
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
+from statistics import fmean
 
 PUBLISHED = Path(__file__).parent / "data/published_scores.csv"
 ALPHA = 0.05  # 有意水準。区間は 95 %
 TEXT = (str, type(None))
 TYPES = {"hit": (bool, int), "choice_probs": (list, type(None)), "seconds": (int, float, type(None)), "qid": (int, *TEXT),
          **dict.fromkeys(("prompt", "instruction", "input", "genre", "correct_answer", "output"), TEXT)}  # 記録の項目の型
+COLORS = {"モデル": "#6aa5dc", "学習前のモデル": "#f3bd7e", "公開の表": "#b8b8b8"}
 INTERVAL = "{:.3f}-{:.3f}"
 REDO = "手順4をやり直してください: python run_quiz.py"
 NOTE = f"""\
@@ -41,6 +48,18 @@ PUBLISHED_NOTE = """\
 def fail(message):
     """エラーを 1 行で stderr に出し、終了コード 1 で終わる。"""
     sys.exit(f"エラー: {' '.join(str(message).split())}")
+
+
+def write(path, data):
+    """data (bytes) を隣に書いてから改名するので、途中で止まっても元のファイルは残る。"""
+    temporary = Path(f"{path}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        fail(f"{path} に書けません ({e.strerror})。別の場所を指定してください。")
 
 
 def clean(record):
@@ -234,6 +253,48 @@ def markdown(key, rows, full):
     return "\n".join([f"### Table for key: {key}", *grid(header, lines), ""])
 
 
+def plot(tables, suffix):
+    """表と同じ数字の棒グラフを bytes で返す。棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。
+
+    学習前のモデルの棒は、同じモデルの学習後の棒のすぐ下に置く。
+    """
+    import matplotlib_fontja  # noqa: F401  読み込むだけで日本語のフォント (IPAex ゴシック) になる
+    from matplotlib.figure import Figure
+
+    every, panels = [row for rows in tables.values() for row in rows], []
+    average = {name: fmean(row["score"] for row in every if row["name"] == name) for name in {row["name"] for row in every}}
+    for rows in tables.values():
+        befores = {id(row["base"]) for row in rows if row.get("base") and row["base"] is not row}
+        # どの分野でも同じ順に並べる。
+        panels.append(sorted((row for row in rows if id(row) not in befores), key=lambda row: -average[row["name"]]))
+    columns = min(3, len(panels))
+    heights = [max(map(len, panels[i:i + columns])) for i in range(0, len(panels), columns)]  # 段ごとの、棒の組の数
+    figure = Figure(figsize=(5 * columns + 1, 0.6 + sum(0.9 + 0.34 * h for h in heights)), layout="constrained")
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=[h + 0.6 for h in heights])
+    handles, limit = {}, max(row["interval"][1] for row in every) + 0.1
+    for i, (ax, key, rows) in enumerate(zip(axes.flat, tables, panels)):
+        for y, row in enumerate(rows):
+            before = row["base"] if row.get("base") and row["base"] is not row else None
+            for bar, at in ((row, y - 0.2), (before, y + 0.2)) if before else ((row, y),):
+                label = "公開の表" if "digits" in bar else "学習前のモデル" if bar.get("base") is bar else "モデル"
+                low, high = bar["interval"]  # n 問中 0 問や n 問で、丸めの誤差から負の長さにならないように max を取る
+                handles[label] = ax.barh(at, bar["score"], 0.4 if before else 0.6, color=COLORS[label], capsize=1.5,
+                                         xerr=[[max(0, bar["score"] - low)], [max(0, high - bar["score"])]], error_kw={"linewidth": 0.9})
+                ax.text(high + 0.012 * limit, at, f"{bar['score']:.2f}", va="center", fontsize=7)
+            if row["chance"]:
+                handles["当てずっぽう"] = ax.vlines(row["chance"], y - 0.5, y + 0.5, color="#c53030", linestyle="--", linewidth=1)
+        # 同じ段では棒の太さをそろえ、上から詰める。
+        ax.set(title=key, xlim=(0, limit), ylim=(heights[i // columns] - 0.4, -0.6), yticks=range(len(rows)))
+        ax.set_yticklabels([row["name"] for row in rows], fontsize=8)
+    for ax in axes.flat[len(panels):]:
+        ax.remove()
+    figure.supxlabel("正解率 (ひげは 95 % 区間)", fontsize=9)
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)
+    image = BytesIO()
+    figure.savefig(image, format=suffix, dpi=130)
+    return image.getvalue()
+
+
 def print_lines(run, by_genre):
     """チュートリアルと同じ 1 行と、その内訳を表示する。"""
     def rates(s):
@@ -254,10 +315,15 @@ def main():
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
     parser.add_argument("--table", action="store_true", help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す")
     parser.add_argument("--published", action="store_true", help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる")
+    parser.add_argument("--plot", metavar="FILE", help="モデルと分野ごとの棒グラフ (.png、.svg、.pdf)")
     args = parser.parse_args()
     paths = args.results or sorted(map(str, Path().glob("result*.json")))
     if not paths and not args.published:
         fail("result*.json がありません。先に手順4を実行してください: python run_quiz.py")
+    for option, path, suffixes in (("--plot", args.plot, (".png", ".svg", ".pdf")),):
+        if path and Path(path).suffix not in suffixes:  # 結果のファイルを書きつぶさないためでもある
+            fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
+
     gc.disable()  # 何十万もの記録を作るだけで、循環する参照はない
     # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する。
     unique = len({Path(path).stem for path in paths}) == len(paths)
@@ -268,7 +334,7 @@ def main():
         runs.append({"path": path, "name": Path(path).stem if unique else path.removesuffix(".json"), "records": records,
                      "summary": summary, "environment": "+".join(Path(str(q)).stem for q in quiz) or "-"})
     try:
-        tables = make_tables(runs) if args.table or args.published else {}
+        tables = make_tables(runs) if args.table or args.published or args.plot else {}
         for rows in tables.values():
             rows.sort(key=lambda row: -row["score"])
             compare(rows)
@@ -277,8 +343,12 @@ def main():
             for key, rows in tables.items():
                 published[key] = sorted([*published.get(key, ()), *rows], key=lambda row: -row["score"])
             tables = published
+        outputs = {args.plot: plot(tables, Path(args.plot).suffix[1:])} if args.plot else {}
     except ImportError as e:
         fail(f"{e.name} がありません。pip install -r requirements.txt を実行してください。")
+    for path, data in outputs.items():
+        write(path, data)
+
     if args.table or args.published:
         full = bool(args.table or runs)
         print("\n".join(markdown(key, rows, full) for key, rows in tables.items()), end="")
@@ -287,6 +357,8 @@ def main():
     for run in runs:
         if not (args.table or args.published):
             print_lines(run, args.genre)
+    for path in outputs:
+        print(f"{path} を書きました")
 
 
 if __name__ == "__main__":

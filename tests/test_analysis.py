@@ -1,4 +1,4 @@
-"""手順5: 正解率、表、検定。"""
+"""手順5: 正解率、表、検定、図。"""
 
 import csv
 import json
@@ -222,6 +222,21 @@ def test_same_file_name_in_two_folders(tmp_path):
         solved(tmp_path / name / "result.json", [1, 0])
     out = run("analysis.py", "--table", "a/result.json", "b/result.json", cwd=tmp_path).stdout
     assert list(table_of(out, "quiz")) == ["a/result", "b/result"]
+
+
+# --- 図
+
+@pytest.mark.parametrize("models", [1, 5, 20])
+def test_plot(tmp_path, models):
+    """日本語のフォントがない、文字がない、といった警告なしに PNG ができる。"""
+    for i in range(models):
+        solved(tmp_path / f"result-{i}.json", [j % (i // 2 + 2) == 0 for j in range(40)], None if i % 2 else "./a", f"モデル{i // 2}")
+    result = run("analysis.py", "--plot", "図.png", "--published", cwd=tmp_path)
+    assert not result.stderr and (tmp_path / "図.png").read_bytes().startswith(b"\x89PNG") and "図.png を書きました" in result.stdout
+    tables = analysis.make_tables([{"name": "学習後のモデル", "environment": "quiz", "summary": {"elapsed_time": 1},
+                                    "records": analysis.read_result(tmp_path / "result-0.json")[0]}])
+    svg = analysis.plot(tables, "svg").decode()
+    assert svg.count("<!-- 学習後のモデル -->") == len(tables) and "<!-- 雑学 -->" in svg and "<!-- 当てずっぽう -->" in svg
 
 
 def test_light_imports(tmp_path):
