@@ -1,10 +1,11 @@
-"""手順5: 結果のファイルから、正解率、表、図を作る。
+"""手順5: 結果のファイルから、正解率、表、図、間違いの一覧を作る。
 
     python analysis.py                                    # ここにある result*.json すべて
     python analysis.py result-base.json result.json --genre
     python analysis.py --table                            # 分野ごとの Markdown の表。区間と検定つき
     python analysis.py --table --published                # チュートリアルの 70 行と並べる
-    python analysis.py --plot figure.png              # 表と同じ数字の図
+    python analysis.py --errors                           # 番号の偏り、確信度と正解率、自信のある間違い
+    python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
 読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの result.json (hit と out_str だけ) でもよい。
 1 行目はチュートリアルと同じ「ファイル名 : 正解率」。2 行目はその内訳:
@@ -253,6 +254,41 @@ def markdown(key, rows, full):
     return "\n".join([f"### Table for key: {key}", *grid(header, lines), ""])
 
 
+def errors(run):
+    """番号の偏り、確信度と正解率、自信のある間違いを、Markdown の文字列で返す。"""
+    records = run["records"]
+    answered, right = Counter(r["answered"] for r in records), Counter(r["label"] for r in records)
+    hits = Counter(r["label"] for r in records if r["hit"])
+    labels = range(max(max(r["choices"] or 0, -1 if r["label"] is None else r["label"] + 1) for r in records))
+
+    def rate(*answers):
+        return percent(None if answered[None] else sum(answered[k] for k in answers) / len(records))
+
+    positions = [[str(k), rate(k), percent(right[k] / len(records)), show(hits[k] / right[k] if right[k] else None)] for k in labels]
+    positions += [["ほかの番号", rate(*(answered.keys() - {None, -1, *labels})), "-", "-"], ["読み取れない", rate(-1), "-", "-"]]
+    lines = [f"### {run['name']} ({len(records)} 問)", "", "番号の偏り。その番号を答えた割合、それが正解である割合、そのときの正解率", "",
+             *grid(["番号", "答えた", "正解", "正解率"], positions), ""]
+    rated = [(max(r["probs"]) / (sum(r["probs"]) or 1), r) for r in records if r["probs"]]
+    if not rated:
+        return "\n".join([*lines, "番号の確率の記録がないので、確信度は出せません。", ""])
+    bins = {}
+    for confidence, r in rated:
+        bins.setdefault(min(int(confidence * 10), 9), []).append((confidence, r["likely"] == r["label"]))
+    calibration = []
+    for k, values in sorted(bins.items()):
+        n, good = len(values), sum(hit for _, hit in values)
+        calibration.append([f"{k / 10:.1f}-{(k + 1) / 10:.1f}", str(n), f"{sum(c for c, _ in values) / n:.3f}", f"{good / n:.3f}",
+                            INTERVAL.format(*wilson(good, n))])
+    lines += ["確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。正解率の方が低ければ自信過剰", "",
+              *grid(["確信度", "問題数", "確信度の平均", "正解率", "95% CI"], calibration), "",
+              "自信のある間違い (確信度の高い順に 10 問まで)。確信度、問題、モデルの回答、正解", ""]
+    misses = [(confidence, r) for confidence, r in rated if not r["hit"] and r["likely"] != r["label"]]
+    for confidence, r in sorted(misses, key=lambda miss: -miss[0])[:10]:
+        question = re.sub(r"^.*?問題: *|\s*\n\s*(選択肢|\d+: ).*", "", r["text"], flags=re.DOTALL)
+        lines.append(f"- {confidence:.3f} {' '.join(question.split())} → {' '.join(r['output'].split())[:40]} (正解 {r['correct_answer']})")
+    return "\n".join([*lines, ""])
+
+
 def plot(tables, suffix):
     """表と同じ数字の棒グラフを bytes で返す。棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。
 
@@ -295,6 +331,90 @@ def plot(tables, suffix):
     return image.getvalue()
 
 
+def page(runs):
+    """全問を見て回るページを bytes で返す。問題文は 1 度だけ持ち、表示は 50 問ずつ作る。文字はすべて textContent で入れる。"""
+    def embed(value):
+        # </script> や <!-- が問題文にあっても、そこで終わりと読まれないようにする。
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c").encode("utf-8", "replace")
+
+    questions, parts = {}, []
+    for run in runs:
+        parts.append(embed({"name": run["name"], "answers": [
+            [questions.setdefault((r["genre"] or "", r["text"], r["correct_answer"]), len(questions)),
+             int(r["hit"]), r["answered"], r["output"], r["probs"]] for r in run["records"]]}))
+    head, tail = PAGE.encode().split(b"DATA")
+    return b"".join([head, b'{"runs":[', b",".join(parts), b'],"questions":', embed(list(questions)), b"}", tail])
+
+
+PAGE = r"""<!doctype html>
+<html lang="ja"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>クイズの結果</title><style>
+body { font-family: sans-serif; max-width: 50rem; margin: auto; padding: 0 1rem; line-height: 1.5 }
+nav { position: sticky; top: 0; background: #fff; padding: .5rem 0; border-bottom: 1px solid #999 }
+select { max-width: 16rem; margin-right: .8rem } label, #count { white-space: nowrap } h1 { font-size: 1.3rem; margin: .6rem 0 0 }
+article { border-left: .4rem solid #c53030; margin: 1rem 0; padding: .1rem .8rem; background: #f6f6f6 }
+article.hit { border-color: #2f855a }
+h2, p { font-size: 1rem; margin: .3rem 0 } h2 { font-weight: normal; color: #555 }
+td { padding: 0 .6rem 0 0 } .answer { font-weight: bold; color: #22543d } meter { width: 8rem }
+pre { white-space: pre-wrap; background: #fff; padding: .5rem }
+</style></head><body><h1>クイズの結果</h1>
+<nav><label>モデル <select id="run"><option value="">すべて</select></label>
+<label>分野 <select id="genre"><option value="">すべて</select></label>
+<label>正誤 <select id="hit"><option value="">すべて<option value="hit">正解<option value="miss">不正解
+<option value="unparsed">読み取れない</select></label>
+<button id="back">前の 50 問</button> <button id="next">次の 50 問</button> <span id="count"></span></nav>
+<main id="list"></main>
+<script type="application/json" id="data">DATA</script><script>
+const $ = id => document.getElementById(id), {runs, questions} = JSON.parse($("data").textContent), SIZE = 50;
+const add = (parent, tag, text, name) => {
+  const node = parent.appendChild(document.createElement(tag));
+  if (text !== undefined) node.textContent = text;
+  if (name) node.className = name;
+  return node;
+};
+let found = [], start = 0;
+function show(run, [q, hit, answered, output, probs]) {
+  const [genre, text, correct] = questions[q], box = add($("list"), "article", undefined, hit ? "hit" : "miss");
+  add(box, "h2", `${hit ? "○ 正解" : answered === -1 ? "× 読み取れない" : "× 不正解"}  ${run.name}  ${genre}`);
+  add(box, "p", (text.match(/問題: *(.*)/) || [, text])[1]);
+  const table = add(box, "table");
+  for (const [, k, choice] of text.matchAll(/^(\d+): (.*)$/gm)) {
+    const row = add(table, "tr"), right = parseInt(correct) === +k, p = probs && probs[k];
+    add(row, "td", (right ? "正解 " : "") + (answered === +k ? "回答" : ""));
+    add(row, "td", `${k}: ${choice}`, right ? "answer" : "");
+    if (p >= 0) { add(add(row, "td"), "meter").value = p; add(row, "td", `${(100 * p).toFixed(2)} %`); }
+  }
+  add(box, "p", `モデルの回答: ${output}`);
+  add(box, "p", `正解: ${correct}`);
+  const details = add(box, "details");
+  add(details, "summary", "プロンプト"); add(details, "pre", text);
+}
+function draw() {
+  $("list").replaceChildren();
+  for (const [run, answer] of found.slice(start, start + SIZE)) show(run, answer);
+  $("count").textContent = found.length ? `${found.length} 件中 ${start + 1} から ${Math.min(start + SIZE, found.length)}` : "0 件";
+  $("back").disabled = start === 0; $("next").disabled = start + SIZE >= found.length;
+}
+function filter() {
+  const [name, genre, hit] = ["run", "genre", "hit"].map(id => $(id).value);
+  found = []; start = 0;
+  for (const run of runs) if (!name || run.name === name) for (const answer of run.answers)
+    if ((!genre || questions[answer[0]][0] === genre) && (!hit || (hit === "unparsed" ? answer[2] === -1 : answer[1] === +(hit === "hit"))))
+      found.push([run, answer]);
+  draw();
+}
+for (const {name} of runs) add($("run"), "option", name).value = name;
+for (const genre of new Set(questions.map(q => q[0]))) if (genre) add($("genre"), "option", genre).value = genre;
+// page.html#run=result&hit=miss のように、選んだ状態で開ける。
+for (const [id, value] of new URLSearchParams(location.hash.slice(1))) if ($(id)) $(id).value = value;
+for (const id of ["run", "genre", "hit"]) $(id).onchange = filter;
+for (const [id, step] of [["back", -SIZE], ["next", SIZE]]) $(id).onclick = () => { start += step; draw(); scrollTo(0, 0); };
+filter();
+</script></body></html>
+"""
+
+
 def print_lines(run, by_genre):
     """チュートリアルと同じ 1 行と、その内訳を表示する。"""
     def rates(s):
@@ -315,12 +435,14 @@ def main():
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
     parser.add_argument("--table", action="store_true", help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す")
     parser.add_argument("--published", action="store_true", help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる")
+    parser.add_argument("--errors", action="store_true", help="番号の偏り、確信度と正解率、自信のある間違いを出す")
     parser.add_argument("--plot", metavar="FILE", help="モデルと分野ごとの棒グラフ (.png、.svg、.pdf)")
+    parser.add_argument("--html", metavar="FILE", help="全問を見て回るページ (.html)。ネットワークは使わない")
     args = parser.parse_args()
     paths = args.results or sorted(map(str, Path().glob("result*.json")))
-    if not paths and not args.published:
+    if not paths and (not args.published or args.errors or args.html):
         fail("result*.json がありません。先に手順4を実行してください: python run_quiz.py")
-    for option, path, suffixes in (("--plot", args.plot, (".png", ".svg", ".pdf")),):
+    for option, path, suffixes in (("--plot", args.plot, (".png", ".svg", ".pdf")), ("--html", args.html, (".html",))):
         if path and Path(path).suffix not in suffixes:  # 結果のファイルを書きつぶさないためでもある
             fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
 
@@ -346,6 +468,8 @@ def main():
         outputs = {args.plot: plot(tables, Path(args.plot).suffix[1:])} if args.plot else {}
     except ImportError as e:
         fail(f"{e.name} がありません。pip install -r requirements.txt を実行してください。")
+    if args.html:
+        outputs[args.html] = page(runs)
     for path, data in outputs.items():
         write(path, data)
 
@@ -355,7 +479,9 @@ def main():
         if full:
             print("\n" + NOTE + ("\n" + PUBLISHED_NOTE if args.published else ""))
     for run in runs:
-        if not (args.table or args.published):
+        if args.errors:
+            print(errors(run))
+        elif not (args.table or args.published):
             print_lines(run, args.genre)
     for path in outputs:
         print(f"{path} を書きました")

@@ -1,12 +1,15 @@
-"""手順5: 正解率、表、検定、図。"""
+"""手順5: 正解率、表、検定、図、ページ。"""
 
 import csv
 import json
 import math
 import random
 import re
+import shutil
 import subprocess
 import sys
+from collections import Counter
+from html import unescape
 
 import pytest
 from conftest import ENV, ROOT, run, run_error
@@ -57,6 +60,29 @@ def test_errors(tmp_path, text, where):
     if text is not None:
         (tmp_path / "result.json").write_text(text)
     assert where in run_error("analysis.py", cwd=tmp_path)
+
+
+def test_errors_in_one_record(tmp_path):
+    """1 件だけおかしいときは、その行を知らせる。出力のファイルは元のまま。"""
+    (tmp_path / "page.html").write_text("前の結果")
+    for change in ({"hit": None}, {"hit": "yes"}, {"choice_probs": []}, {"choice_probs": [1, "x"]}, {"choice_probs": [float("nan")] * 4},
+                   {"correct_answer": "9: ロ"}, {"correct_answer": None}, {"prompt": 3}, {"seconds": "速い"}, {"qid": []}):
+        text = json.dumps([record(True), {**record(True), **change}, {"elapsed_time": 1}], ensure_ascii=False, indent=1)
+        (tmp_path / "result.json").write_text(text, encoding="utf-8")
+        line = text[:text.index("{", text.index("{") + 1)].count("\n") + 1
+        assert f"result.json:{line}: " in run_error("analysis.py", "--html", "page.html", cwd=tmp_path), change
+    write(tmp_path / "result.json", [record(True)])
+    before = (tmp_path / "result.json").read_bytes()
+    # FILE を付け忘れると、次の引数の結果のファイルが FILE になる。
+    assert ".html" in run_error("analysis.py", "--html", "result.json", cwd=tmp_path)
+    assert ".png" in run_error("analysis.py", "--plot", "result.json", cwd=tmp_path)
+    assert "none/page.html" in run_error("analysis.py", "--html", "none/page.html", cwd=tmp_path)
+    assert "page.html/x.png" in run_error("analysis.py", "--plot", "page.html/x.png", cwd=tmp_path)
+    (tmp_path / "page.html.tmp").mkdir()  # 隣に書けないときも、元のファイルには触らない
+    assert "page.html に書けません" in run_error("analysis.py", "--html", "page.html", cwd=tmp_path)
+    (tmp_path / "page.html.tmp").rmdir()
+    assert (tmp_path / "result.json").read_bytes() == before and (tmp_path / "page.html").read_text() == "前の結果"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html", "result.json"]
 
 
 # --- 公開の表
@@ -224,6 +250,50 @@ def test_same_file_name_in_two_folders(tmp_path):
     assert list(table_of(out, "quiz")) == ["a/result", "b/result"]
 
 
+def test_old_files_everywhere(tmp_path):
+    """2024 年版のファイルでも、どのオプションも動く。分からない値は - 。"""
+    old = [{"ID": i, "hit": i < 1, "out_str": "2"} for i in range(4)]
+    write(tmp_path / "result.json", old)
+    write(tmp_path / "result2.json", [{k: v for k, v in record(True).items() if k not in ("choice_probs", "seconds", "genre")}])
+    write(tmp_path / "result3.json", [{"hit": False}])
+    out = run("analysis.py", "--table", "--errors", "--plot", "a.svg", "--html", "a.html", cwd=tmp_path)
+    table = table_of(out.stdout, "全問")
+    assert list(table["result"].values()) == ["result", "-", "0.2500", "1.5", "4", "0.046-0.699", "0.0 %", "-", "-", "-", "-"]
+    assert table["result2"]["Chance"] == "0.25" and table["result3"]["Unparsed"] == "-" and not out.stderr
+    assert out.stdout.count("確信度は出せません") == 3 and (tmp_path / "a.svg").exists()
+
+
+# --- 何を間違えたか
+
+def test_errors_report(tmp_path):
+    """番号の偏り、確信度と正解率、自信のある間違いの数が、数え直したものと同じ。"""
+    rng, records = random.Random(1), []
+    for i in range(200):
+        probs = [rng.random() ** 3 * 0.01 for _ in range(4)]  # 合計は 1 よりずっと小さい (学習前のモデルはこうなる)
+        k, label = probs.index(max(probs)), rng.randrange(4)
+        records.append({**record(k == label, probs=probs, out_str="" if i < 20 else "77" if i < 30 else str(k), answer=f"{label}: ロ"),
+                        "output": f"{k}: い", "prompt": f"前置き\n\n問題: 第{i}問? \n選択肢\n\n0: い\n1: は\n2: ロ\n3: に\n"})
+        records[-1]["hit"] &= i >= 30
+    write(tmp_path / "result.json", records)
+    out = run("analysis.py", "--errors", cwd=tmp_path).stdout
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("|")]
+    answered, right = Counter(r["out_str"] for r in records), Counter(r["correct_answer"][0] for r in records)
+    for k in "0123":
+        rate = sum(r["hit"] for r in records if r["correct_answer"][0] == k) / right[k]
+        assert [k, f"{answered[k] / 2:.1f} %", f"{right[k] / 2:.1f} %", f"{rate:.2f}"] in rows
+    assert ["読み取れない", "10.0 %", "-", "-"] in rows and ["ほかの番号", "5.0 %", "-", "-"] in rows
+    confidence = [max(r["choice_probs"]) / sum(r["choice_probs"]) for r in records]
+    right = [r["choice_probs"].index(max(r["choice_probs"])) == int(r["correct_answer"][0]) for r in records]
+    for low in range(2, 10):
+        inside = [(c, h) for c, h in zip(confidence, right) if low <= c * 10 < low + 1]
+        if inside:
+            n, k = len(inside), sum(h for _, h in inside)
+            interval = "{:.3f}-{:.3f}".format(*wilson_roots(k, n))
+            assert [f"{low / 10}-{(low + 1) / 10}", str(n), f"{sum(c for c, _ in inside) / n:.3f}", f"{k / n:.3f}", interval] in rows
+    misses = sorted(((c, i) for i, (c, h) in enumerate(zip(confidence, right)) if not h), reverse=True)[:10]
+    assert re.findall(r"^- (\S+) 第(\d+)問\? → \d: い \(正解 \d: ロ\)$", out, re.M) == [(f"{c:.3f}", str(i)) for c, i in misses]
+
+
 # --- 図
 
 @pytest.mark.parametrize("models", [1, 5, 20])
@@ -245,3 +315,81 @@ def test_light_imports(tmp_path):
     code = "import sys, analysis; sys.argv = ['analysis.py']; analysis.main(); print({'scipy', 'matplotlib'} & set(sys.modules))"
     env = {**ENV, "PYTHONPATH": f"{ROOT}:{ENV.get('PYTHONPATH', '')}"}
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True).stdout.endswith("set()\n")
+
+
+# --- ページ
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+EVIL = "</script><script>document.title='破られた'</script><img src=x onerror=\"document.title='破られた'\">&amp;<!--"
+
+
+def browse(tmp_path, fragment="", script=""):
+    """ページを本物の Chromium で開き (script があれば最後に実行し)、できあがった DOM の文字列を返す。"""
+    page = tmp_path / "opened.html"
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page.write_text(html.replace("</body></html>", f"<script>{script}</script></body></html>"), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync",
+             "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
+    result = subprocess.run([CHROMIUM, *flags, "--dump-dom", f"file://{page}{fragment}"], capture_output=True, text=True, timeout=120)
+    assert "<article" in result.stdout or "0 件" in result.stdout, result.stderr[-2000:]
+    return result.stdout
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium がない (Debian なら apt-get install chromium)")
+def test_page(tmp_path):
+    """全問が見られ、分野、モデル、正誤で絞れる。問題文の HTML は文字のまま出る。"""
+    for name, size in (("a", 120), ("b", 30)):
+        write(tmp_path / f"result-{name}.json", [
+            {**record(i % 3 == 0, "雑学" if i % 4 else "学問", out_str="" if i % 10 == 1 else "2" if i % 3 == 0 else "0"), "qid": f"q{i}",
+             "output": f"{name}{i}番の回答{EVIL}",
+             "prompt": f"前置き\n\n問題: 第{i}問{EVIL} \n選択肢\n\n0: い{EVIL}\n1: は\n2: ロ\n3: に\n\n### 回答:\n"}
+            for i in range(size)])
+    run("analysis.py", "--html", "page.html", cwd=tmp_path)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|<link", text) and "default-src 'none'" in text
+
+    dom = browse(tmp_path)
+    assert "150 件中 1 から 50" in dom and dom.count("<article") == 50 and "<title>クイズの結果</title>" in dom
+    body = dom[dom.index("<main"):dom.index("</main>")]
+    assert "<img" not in body and "<script" not in body and f"第0問{EVIL}" in unescape(body) and f"0: い{EVIL}" in unescape(body)
+    article = unescape(body.split("</article>")[0])
+    for part in ("○ 正解", "result-a", "学問", "正解 回答", "60.00 %", "モデルの回答: a0番の回答", "正解: 2: ロ", "前置き\n\n問題"):
+        assert part in article, part
+
+    def count(*fragments, script=""):
+        return int(re.search(r'id="count">(\d+) 件', browse(tmp_path, *fragments, script=script)).group(1))
+
+    assert count("#hit=miss") == 80 + 20 and count("#hit=hit") == 50 and count("#hit=unparsed") == 15
+    assert count("#run=result-b") == 30 and count("#run=result-b&genre=雑学&hit=hit") == 7
+    choose = "$('{0}').value = '{1}'; $('{0}').dispatchEvent(new Event('change'));"
+    assert count(script=choose.format("run", "result-b") + choose.format("genre", "学問")) == 8
+    last = browse(tmp_path, script="$('next').click(); $('next').click();")
+    assert "150 件中 101 から 150" in last and re.search(r'<button id="next" disabled', last) and "b29番の回答" in last
+
+
+# --- 速さ
+
+def test_twenty_large_files(tmp_path):
+    """13,000 問の結果 20 個の表が CPU 時間 10 秒、すべてを作ってもメモリ 1 GB に収まる。ページも開ける。"""
+    prompt = "以下の問題について、0, 1, 2, 3, 4の選択肢から選んで答えてください。\n\n問題: 第{}問、" + "長い問題文" * 12 + "? \n選択肢\n\n"
+    for f in range(20):
+        rng = random.Random(f)
+        records = []
+        for i in range(13000):
+            label, k = i % 5, rng.randrange(5)
+            choices = "\n".join(f"{j}: 選択肢{i}の{j}" for j in range(5)) + "\n\n\n"
+            records.append({"ID": i, "qid": f"Q{i}", "genre": ("学問", "雑学", "芸能")[i % 3],
+                            "instruction": prompt.format(i), "input": choices, "prompt": prompt.format(i) + choices + "### 回答:\n",
+                            "output": f"{k}: 選択肢{i}の{k}", "correct_answer": f"{label}: 選択肢{i}の{label}", "out_str": str(k),
+                            "hit": k == label, "choice_probs": [round(rng.random() / 5, 6) for _ in range(5)], "seconds": 0.01})
+        summary = {"elapsed_time": 130.0, "model": f"m{f // 2}", "adapter": None if f % 2 else "a", "quiz": ["quiz.json"]}
+        (tmp_path / f"result-{f}.json").write_text(json.dumps([*records, summary], ensure_ascii=False, indent=2), encoding="utf-8")
+    script = ("import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode; "
+              "u = resource.getrusage(resource.RUSAGE_CHILDREN); print(code, u.ru_utime + u.ru_stime, u.ru_maxrss // 1024)")
+    for limit, options in ((10, ["--table"]), (20, ["--table", "--errors", "--plot", "a.png", "--html", "page.html"])):
+        command = [sys.executable, "-c", script, sys.executable, ROOT / "analysis.py", *options]
+        out = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True).stdout
+        code, seconds, megabytes = map(float, out.split())
+        assert code == 0 and seconds < limit and megabytes < 1000, (options, out)
+    if CHROMIUM:
+        assert "260000 件中 1 から 50" in browse(tmp_path)
