@@ -152,6 +152,11 @@ def load_model(base, adapter, config, device="cpu"):
         base, dtype=dtype, quantization_config=quantization, device_map={"": device},
         attn_implementation=config.get("attn_implementation") or "sdpa",
         trust_remote_code=bool(config.get("trust_remote_code")))
+    if device.type == "cpu":
+        # bitsandbytes は CPU の評価では bf16 で近似し、まとめ方で値が変わる。学習と同じ fp32 の計算をさせる。
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
     if adapter:
         model = PeftModel.from_pretrained(model, adapter)
     return model.eval()
