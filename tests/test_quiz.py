@@ -118,11 +118,10 @@ def test_batches_fill_the_budget():
 
 def test_same_result_for_any_budget_and_two_processes(demo):
     """1 回の量が小さくても大きくても、2 プロセスで分けても、時間のほかは同じ。"""
-    for tokens in ("100", "20000"):
-        ask(demo, f"budget{tokens}.json", "--batch-tokens", tokens)
+    ask(demo, "budget20000.json", "--batch-tokens", "20000")  # 小さい方は、1 問ずつ解く test_continues_after_kills が見る
     run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", ROOT / "run_quiz.py", "--config", "qlora-demo.yml",
         "-o", "shared2.json", cwd=demo)
-    check_same(demo / "result-tuned-dev1.json", *(demo / f"{name}.json" for name in ("budget100", "budget20000", "shared2")))
+    check_same(demo / "result-tuned-dev1.json", *(demo / f"{name}.json" for name in ("budget20000", "shared2")))
     assert not list(demo.glob("shared2.json.part*"))
 
 
@@ -151,7 +150,7 @@ def test_continues_after_kills(demo):
     rng, part, answered = random.Random(0), demo / "killed.json.part0", {}
     (demo / "killed.json").unlink(missing_ok=True)
     command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", "killed.json", *options]
-    for _ in range(int(os.environ.get("KILLS", "2"))):
+    for _ in range(int(os.environ.get("KILLS", "1"))):
         process = subprocess.Popen(command, cwd=demo, env=ENV, stderr=subprocess.DEVNULL)
         target = len(answered) + rng.randint(0, 4)
         while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > target):

@@ -1,9 +1,10 @@
 """手順3: 本物の Axolotl で学習したアダプタと、学習に使われたトークン列。"""
 
+import shutil
 from collections import Counter
 
 import datasets
-from conftest import DEMO, edit_yaml, read, run
+from conftest import DEMO, read, run
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
@@ -68,13 +69,12 @@ def test_adapter_targets_llama(llama_run):
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def test_training_file_is_read_again(llama, llama_run, tmp_path):
+def test_training_file_is_read_again(llama_run, tmp_path):
     """学習用ファイルを作り直したら、前のトークン列ではなく新しいファイルで学習する。"""
-    edit_yaml(tmp_path / "qlora-opencalm.yml", llama, "./out")
-    for n in ("30", "20"):
-        run("convert_train.py", DEMO / "train_questions.json", "--max-questions", n, cwd=tmp_path)
-        run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "1", cwd=tmp_path)
-    prepared = datasets.load_from_disk(str(next((tmp_path / "last_run_prepared").glob("*/"))))
+    work = shutil.copytree(llama_run, tmp_path / "again")
+    run("convert_train.py", DEMO / "train_questions.json", "--max-questions", "20", cwd=work)
+    run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "1", cwd=work)
+    prepared = datasets.load_from_disk(str(next((work / "last_run_prepared").glob("*/"))))
     assert len(prepared) == 20
 
 
