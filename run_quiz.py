@@ -311,7 +311,7 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
     if not size:
         f.write(json.dumps(run, ensure_ascii=False) + "\n")
 
-    left = [q for q in questions if q["ID"] not in done]
+    left, hits = [q for q in questions if q["ID"] not in done], sum(r["hit"] for r in done.values())
     budget = batch_tokens or TOKEN_BUDGET[solver.model.device.type]
 
     def halve():
@@ -322,6 +322,7 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
     with f, tqdm(total=len(questions), initial=len(done), unit="問", mininterval=1, disable=not state.is_main_process) as bar:
         @find_executable_batch_size(starting_batch_size=budget, reduce_batch_size_fn=halve)
         def solve(budget):
+            nonlocal hits
             for batch in make_batches(left, budget, batch_size or len(questions))[rank::world]:
                 batch = [q for q in batch if q["ID"] not in done]  # メモリ不足でやり直すときは、解けた分を除く
                 start = time.perf_counter()
@@ -334,10 +335,11 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
                         "ID": q["ID"], "output": text, "out_str": label.group(1) if label else "",
                         "hit": bool(label) and int(label.group(1)) == q["label"],
                         "choice_probs": [round(p, 6) for p in probs], "seconds": round(seconds, 6)}
+                    hits += done[q["ID"]]["hit"]
                     f.write(json.dumps(done[q["ID"]], ensure_ascii=False) + "\n")
                 f.flush()
                 os.fsync(f.fileno())  # 電源が落ちても、答え終えた分は残る
-                bar.set_postfix_str(f"正解率 {sum(r['hit'] for r in done.values()) / len(done):.3f}", refresh=False)
+                bar.set_postfix_str(f"正解率 {hits / len(done):.3f}", refresh=False)
                 bar.update(min(len(batch) * world, bar.total - bar.n))
 
         try:

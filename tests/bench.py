@@ -34,7 +34,7 @@ YAML = {"tokenizer_type": "PreTrainedTokenizerFast"}
 
 
 def make_questions(n):
-    """デモの問題文に同じ 5 つの選択肢を付けた n 問を返す。足りなければ問題文をつなぎ合わせて増やす。"""
+    """デモの問題文に同じ 5 つの選択肢を付けた n 問を返す。足りなければ同じ問題文を繰り返す。"""
     texts = [row["question"] for name in ("train", "dev1", "dev2") for _, row in read_records(DEMO / f"{name}_questions.json")]
     random.Random(0).shuffle(texts)
     questions = []
