@@ -47,6 +47,22 @@ def read_config(path):
     return config
 
 
+def quiet(base):
+    """ライブラリの、利用状況の送信と、学生に関係のない警告を止める。base が手元のフォルダなら、ネットワークも使わせない。"""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    if Path(base).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="bitsandbytes")
+    import huggingface_hub
+    import transformers
+
+    huggingface_hub.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
 def same_model(a, b):
     """2 つのモデル名が同じモデルを指すか。フォルダなら実体で比べる。"""
     return a == b or (Path(a).is_dir() and Path(b).is_dir() and Path(a).samefile(b))
@@ -334,7 +350,7 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
                     done[q["ID"]] = {
                         "ID": q["ID"], "output": text, "out_str": label.group(1) if label else "",
                         "hit": bool(label) and int(label.group(1)) == q["label"],
-                        "choice_probs": [round(p, 6) for p in probs], "seconds": round(seconds, 6)}
+                        "choice_probs": [float(f"{p:.6g}") for p in probs], "seconds": round(seconds, 6)}
                     hits += done[q["ID"]]["hit"]
                     f.write(json.dumps(done[q["ID"]], ensure_ascii=False) + "\n")
                 f.flush()
@@ -401,19 +417,10 @@ def main():
     questions = load_questions(args.quiz, args.max_questions)
     path = Path(args.output or ("result-base.json" if args.base else "result.json"))
 
-    # ライブラリの読み込みは数秒かかるので、入力の間違いを調べ終えてからにする。
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    if Path(base).is_dir():
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # 手元のモデルなら、ネットワークには何も取りに行かない
-    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # 使わない部品についての警告
-    warnings.filterwarnings("ignore", module="bitsandbytes")
+    quiet(base)  # ライブラリの読み込みは数秒かかるので、入力の間違いを調べ終えてからにする
     import torch
-    import transformers
     from accelerate import PartialState
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     state = PartialState(cpu=not torch.cuda.is_available())
     try:
         tokenizer = load_tokenizer(base, config)

@@ -1,5 +1,6 @@
 """テストの共通部品。学生が打つコマンドを、そのまま別の作業フォルダで実行する。"""
 
+import base64
 import json
 import os
 import re
@@ -10,14 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM
+from safetensors.torch import save_file
+from sentencepiece import SentencePieceTrainer
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "data/demo"
 BIN = Path(sys.executable).parent
 ENV = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "data")]
+from prepare_model import PATTERN  # noqa: E402
+
+SHAPE = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 1024}
 
 
 def run(*command, cwd, status=0):
@@ -63,36 +70,99 @@ def demo(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def llama(tmp_path_factory):
-    """SentencePiece 風 (先頭に ▁、BOS を付ける、pad なし) のトークナイザを持つ、小さな Llama。"""
-    folder = tmp_path_factory.mktemp("llama")
-    t = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    special = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256))]
-    # SentencePiece と同じく、数字と改行はほかの文字とつながらない。
-    text = (line for line in (DEMO / "train_questions.json").read_text(encoding="utf-8").splitlines())
-    t.train_from_iterator((w for line in text for w in line.split('"')), trainers.BpeTrainer(
-        vocab_size=2500, special_tokens=special, initial_alphabet=list("0123456789:")))
-    t.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    t.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps(
-        {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}))
+def llama_source(tmp_path_factory):
+    """トークナイザが tokenizer.model (SentencePiece。先頭に ▁、BOS を付ける、pad なし) だけの、小さな Llama。"""
+    folder = tmp_path_factory.mktemp("llama-source")
+    SentencePieceTrainer.train(
+        input=str(DEMO / "train_questions.json"), model_prefix=str(folder / "tokenizer"), vocab_size=2500, model_type="bpe",
+        byte_fallback=True, split_digits=True, normalization_rule_name="identity", remove_extra_whitespaces=False, minloglevel=2)
+    (folder / "tokenizer_config.json").write_text(json.dumps({
+        "tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>",
+        "add_bos_token": True, "add_eos_token": False}))
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(
-        vocab_size=t.get_vocab_size(), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=1024)).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(vocab_size=2500, num_key_value_heads=2, **SHAPE)).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def llama_run(llama, tmp_path_factory):
-    """YAML の 2 行だけを替えて、Llama で手順1から5までを通した作業フォルダ。"""
-    work = tmp_path_factory.mktemp("llama-run")
-    edit_yaml(work / "qlora-opencalm.yml", llama, "./llama-qlora-out")
-    run("convert_train.py", DEMO / "train_questions.json", "--max-questions", "200", cwd=work)
-    run("convert_eval.py", DEMO / "dev1_questions.json", cwd=work)
+def llama(llama_source, tmp_path_factory):
+    """llama_source に tokenizer.json を作ったモデル。"""
+    folder = tmp_path_factory.mktemp("llama") / "llama"
+    run("data/prepare_model.py", llama_source, folder, cwd=folder.parent)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mistral(llama, tmp_path_factory):
+    """Llama と同じトークナイザを持つ、小さな Mistral (離れた位置を見ない sliding window つき)。"""
+    folder = tmp_path_factory.mktemp("mistral")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(llama / name, folder)
+    torch.manual_seed(1)
+    MistralForCausalLM(MistralConfig(vocab_size=2500, num_key_value_heads=2, sliding_window=128, **SHAPE)).save_pretrained(folder)
+    return folder
+
+
+def qwen_v1_weights():
+    """Qwen 第 1 世代の名前と形の、乱数の重み。線形層は (出力, 入力)。"""
+    hidden, inner, vocabulary = SHAPE["hidden_size"], SHAPE["intermediate_size"], 8000
+    shapes = {"transformer.wte.weight": (vocabulary, hidden), "transformer.ln_f.weight": (hidden,), "lm_head.weight": (vocabulary, hidden)}
+    for i in range(SHAPE["num_hidden_layers"]):
+        shapes |= {f"transformer.h.{i}.{name}": shape for name, shape in {
+            "ln_1.weight": (hidden,), "ln_2.weight": (hidden,),
+            "attn.c_attn.weight": (3 * hidden, hidden), "attn.c_attn.bias": (3 * hidden,),
+            "attn.c_proj.weight": (hidden, hidden), "mlp.w1.weight": (inner, hidden), "mlp.w2.weight": (inner, hidden),
+            "mlp.c_proj.weight": (hidden, inner)}.items()}
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(shape, generator=generator) * 0.2 + ("ln_" in name) for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def qwen_v1(tmp_path_factory):
+    """nekomata の形式 (Qwen 第 1 世代。2 つに分けた重みと、tokenizer.json のない qwen.tiktoken) の、小さなモデル。"""
+    folder = tmp_path_factory.mktemp("qwen-v1")
+    (folder / "config.json").write_text(json.dumps({
+        "model_type": "qwen", "architectures": ["QWenLMHeadModel"], "auto_map": {"AutoModelForCausalLM": "modeling_qwen.QWenLMHeadModel"},
+        "vocab_size": 8000, "hidden_size": SHAPE["hidden_size"], "intermediate_size": 2 * SHAPE["intermediate_size"],
+        "num_hidden_layers": SHAPE["num_hidden_layers"], "num_attention_heads": 4, "kv_channels": 16, "seq_length": 1024,
+        "layer_norm_epsilon": 1e-6, "rotary_emb_base": 10000, "rotary_pct": 1.0, "no_bias": True, "use_dynamic_ntk": True,
+        "use_logn_attn": True, "tie_word_embeddings": False, "fp16": False, "bf16": False}))
+    weights = qwen_v1_weights()
+    for i, names in enumerate((list(weights)[:9], list(weights)[9:])):
+        save_file({n: weights[n] for n in names}, folder / f"model-0000{i + 1}-of-00002.safetensors")
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(PATTERN), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t.train([str(DEMO / "train_questions.json")], trainers.BpeTrainer(
+        vocab_size=6000, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False))
+    to_byte = {c: b for b, c in bytes_to_unicode().items()}
+    (folder / "qwen.tiktoken").write_bytes(b"".join(
+        base64.b64encode(bytes(to_byte[c] for c in token)) + f" {i}\n".encode()
+        for token, i in sorted(t.get_vocab().items(), key=lambda item: item[1])))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qwen(qwen_v1, tmp_path_factory):
+    """qwen_v1 を Qwen2 の形に直したモデル。"""
+    folder = tmp_path_factory.mktemp("qwen") / "qwen2"
+    run("data/prepare_model.py", qwen_v1, folder, cwd=folder.parent)
+    return folder
+
+
+def solve(work, base, name):
+    """YAML の先頭の 2 行だけを替えて学習し、解かせて、採点する。"""
+    edit_yaml(work / "qlora-opencalm.yml", base, f"./{name}-qlora-out")
     run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "2", cwd=work)
     run("run_quiz.py", "--max-questions", "6", cwd=work)
-    run("analysis.py", cwd=work)
+    assert "result.json" in run("analysis.py", cwd=work).stdout
     return work
+
+
+@pytest.fixture(scope="session")
+def llama_run(llama, tmp_path_factory):
+    """Llama で手順1から5までを通した作業フォルダ。"""
+    work = tmp_path_factory.mktemp("llama-run")
+    run("convert_train.py", DEMO / "train_questions.json", "--max-questions", "200", cwd=work)
+    run("convert_eval.py", DEMO / "dev1_questions.json", cwd=work)
+    return solve(work, llama, "llama")

@@ -18,7 +18,7 @@ def check_parity(work, base, train_file="train-5-inst.json"):
     fed = run_quiz.encode_prompts(run_quiz.load_tokenizer(base, config), base, prompts)
     raw = Tokenizer.from_file(str(base / "tokenizer.json")).encode_batch(prompts)
     assert [e.ids for e in raw] == fed
-    prepared = datasets.load_from_disk(str(next((work / "last_run_prepared").glob("*/"))))
+    prepared = datasets.load_from_disk(str(max((work / "last_run_prepared").glob("*/"), key=lambda p: p.stat().st_mtime)))
     trained = Counter(tuple(i for i, label in zip(row["input_ids"], row["labels"]) if label == -100) for row in prepared)
     assert trained == Counter(map(tuple, fed))
     return prepared

@@ -2,7 +2,7 @@
 
 表 (facts/*.tsv と *.toml) の事実を、平叙文、一問一答、穴埋め、記号で答える試験などの文章にして学習する。
 チュートリアルの書式 (「以下の問題について、…」「### 回答:」) とクイズの問題文 (toml の questions) は、
-事前学習の文章に一度も出てこない。この二つを読むのは、語彙 (トークナイザー) を作るときだけである。
+事前学習の文章に一度も出てこない。この二つを読むのは、語彙 (トークナイザ) を作るときだけである。
 学習は四段階で、前の段階の正答率が基準に達してから次へ進む。
   1. 一覧から記号を引く練習だけ (2 項目から 5 項目へ)
   2. いろいろな書式の一覧と、事実の文章
@@ -67,7 +67,7 @@ def load_facts(folder, without_dev):
 
 
 def make_tokenizer(relations, everything, vocab_size):
-    """open-calm と同じ特徴 (byte-level BPE, NFKC) を持つトークナイザーを作る。答えはほぼ必ず 1 トークンになる。"""
+    """open-calm と同じ特徴 (byte-level BPE, NFKC) を持つトークナイザを作る。答えはほぼ必ず 1 トークンになる。"""
     words = []
     for _, key, answer, hint in everything:
         words += [answer] * 40 + [key] * 20 + [hint] * 2
@@ -357,7 +357,7 @@ def main():
     p.add_argument("-o", "--output", type=Path, default=here / "model", help="モデルを書き出すフォルダ")
     p.add_argument("--seed", type=int, default=1, help="乱数の種")
     p.add_argument("--without-dev", action="store_true", help="評価用 (dev1, dev2) の事実を事前学習に使わない")
-    p.add_argument("--tokens", type=float, default=10, help="学習するトークン数 (百万)")
+    p.add_argument("--tokens", type=float, default=9, help="学習するトークン数 (百万)")
     p.add_argument("--minutes", type=float, default=0, help="学習時間の上限 (分)。0 なら上限なし")
     p.add_argument("--threads", type=int, default=0, help="CPU のスレッド数。0 なら torch に任せる")
     p.add_argument("--vocab", type=int, default=7500, help="語彙の大きさ")
@@ -372,7 +372,7 @@ def main():
     tok = make_tokenizer(relations, everything, args.vocab)
     print(f"{len(relations)} 関係、{len(facts)} 件の事実、語彙 {tok.get_vocab_size()}", flush=True)
     model, tokens, stage, longest = train(args, relations, facts, tok)
-    print(f"学習を終えました: {tokens / 1e6:.2f} 百万トークン、{sum(p.numel() for p in model.parameters())} パラメーター", flush=True)
+    print(f"学習を終えました: {tokens / 1e6:.2f} 百万トークン、{sum(p.numel() for p in model.parameters())} パラメータ", flush=True)
     if stage < 4 or longest < 5:
         print(f"警告: 段階 {stage} ({longest} 択) までしか進みませんでした。--tokens か --minutes を増やしてください。", flush=True)
     part = args.output.with_name(args.output.name + ".part")
