@@ -130,12 +130,16 @@ def encode_prompts(tokenizer, base, prompts):
     from tokenizers import Tokenizer
     from transformers.utils import cached_file
 
-    raw = Tokenizer.from_file(cached_file(base, "tokenizer.json"))
-    for prompt, expected in zip(prompts, raw.encode_batch(prompts, add_special_tokens=False)):
-        if tokenizer(prompt, add_special_tokens=False)["input_ids"] != expected.ids:
-            fail(f"{base} のトークン列が tokenizer.json と違います (問題: {prompt[:60]!r})。"
-                 "YAML の tokenizer_type を PreTrainedTokenizerFast にして、学習からやり直してください。")
-    return tokenizer(prompts)["input_ids"]
+    raw, encoded = Tokenizer.from_file(cached_file(base, "tokenizer.json")), []
+    for i in range(0, len(prompts), 1000):  # まとめて渡すと、途中の結果が問題の何十倍ものメモリを使う
+        chunk = prompts[i:i + 1000]
+        ours = tokenizer(chunk, add_special_tokens=False)["input_ids"]
+        for prompt, ids, expected in zip(chunk, ours, raw.encode_batch_fast(chunk, add_special_tokens=False)):
+            if ids != expected.ids:
+                fail(f"{base} のトークン列が tokenizer.json と違います (問題: {prompt[:60]!r})。"
+                     "YAML の tokenizer_type を PreTrainedTokenizerFast にして、学習からやり直してください。")
+        encoded += tokenizer(chunk)["input_ids"]
+    return encoded
 
 
 def label_tokens(tokenizer, n):

@@ -17,14 +17,15 @@ from convert_train import fail, read_records  # noqa: E402
 
 GIB = 2**30
 NF4_BYTES = 0.5 + (1 + 4 / 256) / 64  # 重み 1 個。64 個ごとの倍率は 8 ビットで、その倍率 256 個ごとに fp32 が 1 つ (QLoRA, 2023, §3)
+ROW = 256  # 表で仮定する 1 行のトークン数 (デモの最長は 113)
 TRAINED_BYTES = 16  # LoRA の 1 個。fp32 の重みと勾配、AdamW の 2 つの平均
 
 
-def estimate(config, yaml, device="cuda"):
+def estimate(config, yaml, length, device="cuda"):
     """(パラメータ数, 学習の GiB, 評価の GiB) を返す。config は transformers の設定、yaml は YAML の dict。
 
-    学習は、sequence_len いっぱいの行が micro_batch_size 個並ぶ最悪の場合。評価は既定の量 (TOKEN_BUDGET) で、足りなければ
-    run_quiz.py が減らす。活性は、層ごとの入力 (勾配チェックポイント) と、計算し直す 1 層、logits の分を数えた概算。
+    学習は length トークンの行が micro_batch_size 個並ぶとき。評価は既定の量 (TOKEN_BUDGET) で、足りなければ run_quiz.py が減らす。
+    活性は、層ごとの入力 (勾配チェックポイント) と、計算し直す 1 層、logits の分を数えた概算。CUDA そのものの約 0.5 GiB は含まない。
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -44,7 +45,7 @@ def estimate(config, yaml, device="cuda"):
     adapter = sum(yaml["lora_r"] * (m.in_features + m.out_features) for m in linears)
     layers, hidden = config.num_hidden_layers, config.hidden_size
     layer = max(sum(m.in_features + m.out_features for m in linears) / layers, 1)  # 1 層の線形層の入出力
-    tokens = yaml["micro_batch_size"] * yaml["sequence_len"]
+    tokens = yaml["micro_batch_size"] * length
     kept = layers * hidden + layer if yaml.get("gradient_checkpointing") else layers * layer
     train += adapter * TRAINED_BYTES + tokens * (2 * half * kept + config.vocab_size * (2 * half + 8))
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -58,13 +59,15 @@ def table(path, yaml):
     run_quiz.quiet(".")
     from transformers import AutoConfig
 
-    lines = ["| 名前 | base_model | 構造 | 種類 | パラメータ | ライセンス | 学習 | 評価 | ほかに要るもの | 確かめた範囲 |", "| --- " * 10 + "|"]
+    columns = "名前", "base_model", "構造", "種類", "パラメータ", "ライセンス", "学習", "評価", "ほかに要るもの", "確かめた範囲"
+    lines = [f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     with open(path, encoding="utf-8", newline="") as f:
         for row in csv.DictReader(f):
             shape = {k: int(v) for k, v in row.items() if v.isdigit()}
-            n, train, evaluate = estimate(AutoConfig.for_model(row["model_type"], **shape), yaml)
-            lines.append(f"| {row['name']} | {row['hub']} | {row['model_type']} | {row['kind']} | {n / 1e9:.2f} B | {row['licence']} "
-                         f"| {train:.1f} | {evaluate:.1f} | {row['needs']} | {row['checked']} |")
+            n, train, evaluate = estimate(AutoConfig.for_model(row["model_type"], **shape), yaml, ROW)
+            values = (row["name"], row["hub"], row["model_type"], row["kind"], f"{n / 1e9:.2f} B", row["licence"],
+                      f"{train:.1f}", f"{evaluate:.1f}", row["needs"], row["checked"])
+            lines.append(f"| {' | '.join(values)} |")
     return "\n".join(lines)
 
 
@@ -117,7 +120,7 @@ def check(path):
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else psutil.virtual_memory().available
-    n, train, _ = estimate(config, yaml | {"sequence_len": max(lengths)}, device)
+    n, train, _ = estimate(config, yaml, max(lengths), device)
     if train > memory / GIB:
         fail(f"{path}: {base} の学習には約 {train:.1f} GiB 要りますが、{'GPU' if device == 'cuda' else '使えるメモリ'}は "
              f"{memory / GIB:.1f} GiB です。micro_batch_size を減らすか、小さいモデルにしてください。")

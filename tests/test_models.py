@@ -150,8 +150,8 @@ def test_check_without_pad(llama, llama_run, monkeypatch, capsys):
 
 def test_weight_memory_is_what_loading_takes(llama):
     """重みの見積もりは、bitsandbytes が実際に作るテンソルの大きさと合う。"""
-    yaml = {"load_in_4bit": True, "lora_r": 0, "micro_batch_size": 0, "sequence_len": 0}
-    n, train, _ = models.estimate(AutoConfig.from_pretrained(llama), yaml, "cpu")
+    yaml = {"load_in_4bit": True, "lora_r": 0, "micro_batch_size": 0}
+    n, train, _ = models.estimate(AutoConfig.from_pretrained(llama), yaml, 0, "cpu")
     model = run_quiz.load_model(llama, None, {"load_in_4bit": True})
     size = 0
     for p in model.parameters():

@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 
 import datasets
+import pytest
 from conftest import DEMO, read, run
 from safetensors import safe_open
 from tokenizers import Tokenizer
@@ -76,6 +77,19 @@ def test_training_file_is_read_again(llama_run, tmp_path):
     run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "1", cwd=work)
     prepared = datasets.load_from_disk(str(next((work / "last_run_prepared").glob("*/"))))
     assert len(prepared) == 20
+
+
+def test_two_processes_train_together(llama_run, tmp_path):
+    """accelerate launch の 2 プロセス (CPU、gloo) が、問題を分けて 1 つのアダプタを学習する (DDP)。"""
+    work = shutil.copytree(llama_run, tmp_path / "ddp")
+    with (work / "qlora-opencalm.yml").open("a") as f:
+        f.write("\nmax_memory:\n  cpu: 8GiB\n")  # Axolotl は 2 プロセスなら GPU があると決めてかかるので、CPU に置かせる
+    run("env", "ACCELERATE_USE_CPU=true", "accelerate", "launch", "--multi_gpu", "--num_processes", "2", "-m", "axolotl.cli.train",
+        "qlora-opencalm.yml", "--max_steps", "1", "--output_dir", "ddp-out", cwd=work)
+    state = read(work / "ddp-out/checkpoint-1/trainer_state.json")
+    # 1 回の更新で、YAML の 16 問 × 4 を 2 プロセス分使う。ばらばらに学習していれば、この半分になる。
+    assert state["epoch"] == pytest.approx(2 * 16 * 4 / len(read(work / "train-5-inst.json")), rel=0.2)
+    run("run_quiz.py", "--model", "ddp-out", "--max-questions", "2", cwd=work)
 
 
 def test_yaml_has_no_deprecated_key(demo):

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # デモ: 手順1から5までを、GPU もネットワーク上のモデルもなしで通す。
 #     bash data/demo/run.sh
+#     bash data/demo/run.sh --seed 1                       # 引数は手順3に渡る (ここでは学習の乱数の種)
+#     DEMO_MODEL=../without-dev bash data/demo/run.sh      # 別の基盤モデルで (data/demo/out から見た場所)
 # 変えているのは YAML の先頭 2 行と、小さいモデルに合わせた学習の量だけ (理由は data/demo/README.md)。
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,13 +28,13 @@ python "$root/convert_eval.py" ../dev1_questions.json -o quiz.json
 python "$root/convert_eval.py" ../dev2_questions.json -o quiz-dev2.json
 
 say "手順4 (学習前): 何も学習していないモデルに解かせる"
-sed -e 's#^base_model:.*#base_model: ../model#' -e 's#^output_dir:.*#output_dir: ./demo-qlora-out#' "$root/qlora-opencalm.yml" > qlora-demo.yml
+sed -e "s#^base_model:.*#base_model: ${DEMO_MODEL:-../model}#" -e 's#^output_dir:.*#output_dir: ./demo-qlora-out#' "$root/qlora-opencalm.yml" > qlora-demo.yml
 python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz.json -o result-base-dev1.json
 python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz-dev2.json -o result-base-dev2.json
 
 say "手順3: QLoRA で学習する (約 2 分。経過は data/demo/out/train.log)"
 time accelerate launch -m axolotl.cli.train qlora-demo.yml \
-    --micro_batch_size 8 --gradient_accumulation_steps 1 --learning_rate 0.002 --gradient_checkpointing false \
+    --micro_batch_size 8 --gradient_accumulation_steps 1 --learning_rate 0.002 --gradient_checkpointing false "$@" \
     > train.log 2>&1 || { tail -n 20 train.log; echo "学習に失敗しました。上の記録を見てください。" >&2; exit 1; }
 grep -o "'train_loss': '[0-9.]*'" train.log
 
