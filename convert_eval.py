@@ -29,7 +29,7 @@ def main():
     write_json(records, args.output)
     if n_leaks:
         print(f"注意: {n_leaks} 問は {train_file} にもあります。学習した問題での正解率は実力を表しません。", file=sys.stderr)
-    print(f"{args.output} に書きました。次は: accelerate launch -m axolotl.cli.train qlora-opencalm.yml")
+    print(f"{args.output} に書きました。次は: python data/models.py qlora-opencalm.yml")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -90,7 +91,7 @@ def write_text(chunks, path):
 
 def write_json(records, path):
     """records を JSON の配列として書く。"""
-    write_text(json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(records), path)
+    write_text(itertools.chain(json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(records), "\n"), path)
 
 
 def fill(template, question, choices):

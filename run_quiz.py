@@ -49,7 +49,7 @@ def read_config(path):
 
 def quiet(base):
     """ライブラリの、利用状況の送信と、学生に関係のない警告を止める。base が手元のフォルダなら、ネットワークも使わせない。"""
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
     if Path(base).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
@@ -317,11 +317,11 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
     from tqdm import tqdm
 
     rank, world = state.process_index, state.num_processes
-    parts = sorted(path.parent.glob(f"{path.name}.part*"))
-    before = gather_object([r for part in parts for r in read_partial(part, run)[0]])  # 別の計算機にある分も集める
+    parts = {part: read_partial(part, run) for part in sorted(path.parent.glob(f"{path.name}.part*"))}
+    before = gather_object([r for records, _ in parts.values() for r in records])  # 別の計算機にある分も集める
     done = {r["ID"]: r for r in before}
-    own = Path(f"{path}.part{rank}")
-    size = read_partial(own, run)[1]
+    own = path.with_name(f"{path.name}.part{rank}")
+    size = parts[own][1] if own in parts else 0
     state.wait_for_everyone()  # 全員が読み終えるまで、誰も書き足さない
     try:
         f = own.open("a", encoding="utf-8")

@@ -116,7 +116,7 @@ def check(path):
     if max(lengths) > yaml["sequence_len"]:
         long = sum(n > yaml["sequence_len"] for n in lengths)
         fail(f"{path}: {train_file} の {long} 問が sequence_len {yaml['sequence_len']} トークンを超え (最長 {max(lengths)})、"
-             "Axolotl に黙って捨てられます。sequence_len を増やすか、--choices を減らして手順1からやり直してください。")
+             "Axolotl に黙って捨てられます。sequence_len を増やすか、--num-choices を減らして手順1からやり直してください。")
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else psutil.virtual_memory().available

@@ -156,13 +156,16 @@ def demo_run(n):
         write_json([dev[i % len(dev)] for i in range(n)], quiz)
         command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", result, "--quiz", quiz]
         start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=out, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        process, peak = subprocess.Popen(command, cwd=out, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), 0
+        while process.poll() is None:  # 終了時の ru_maxrss には、起動元 (このプロセス) の大きさが混じる
+            found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+            peak = max(peak, int(found.group(1)) if found else 0)
+            time.sleep(0.1)
         seconds = time.perf_counter() - start
-        if status:
+        if process.returncode:
             sys.exit("run_quiz.py がデモのモデルで失敗しました。先に bash data/demo/run.sh を実行してください。")
         summary = json.loads(result.read_text(encoding="utf-8"))[-1]
-    return n / seconds, n / summary["elapsed_time"], usage.ru_maxrss / 1024
+    return n / seconds, n / summary["elapsed_time"], peak / 1024
 
 
 def main():

@@ -33,6 +33,7 @@ python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz.json -o re
 python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz-dev2.json -o result-base-dev2.json
 
 say "手順3: QLoRA で学習する (約 2 分。経過は data/demo/out/train.log)"
+python "$root/data/models.py" qlora-demo.yml
 time accelerate launch -m axolotl.cli.train qlora-demo.yml \
     --micro_batch_size 8 --gradient_accumulation_steps 1 --learning_rate 0.002 --gradient_checkpointing false "$@" \
     > train.log 2>&1 || { tail -n 20 train.log; echo "学習に失敗しました。上の記録を見てください。" >&2; exit 1; }
