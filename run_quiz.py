@@ -16,6 +16,7 @@ choice_probs[k] はプロンプトの直後に番号 k が来る確率。
 import argparse
 import copy
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -331,7 +332,7 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
     if not size:
         f.write(json.dumps(run, ensure_ascii=False) + "\n")
 
-    left, hits = [q for q in questions if q["ID"] not in done], sum(r["hit"] for r in done.values())
+    left, hits = {q["ID"] for q in questions} - done.keys(), sum(r["hit"] for r in done.values())
     budget = batch_tokens or TOKEN_BUDGET[solver.model.device.type]
 
     def halve():
@@ -343,13 +344,16 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
         @find_executable_batch_size(starting_batch_size=budget, reduce_batch_size_fn=halve)
         def solve(budget):
             nonlocal hits
-            for batch in make_batches(left, budget, batch_size or len(questions))[rank::world]:
-                batch = [q for q in batch if q["ID"] not in done]  # メモリ不足でやり直すときは、解けた分を除く
+            batches = make_batches(questions, budget, batch_size or len(questions))
+            for batch in [b for b in batches if not left.isdisjoint(q["ID"] for q in b)][rank::world]:
+                new = [q["ID"] not in done for q in batch]
+                if not any(new):
+                    continue  # メモリ不足でやり直す前に解けた
                 start = time.perf_counter()
                 with torch.inference_mode():
-                    answers = solver.answer(batch) if batch else []
-                seconds = (time.perf_counter() - start) / max(1, len(batch)) / world
-                for q, (text, probs) in zip(batch, answers):
+                    answers = solver.answer(batch)  # 解けた問題も入れて、まとめ方 (fp32 の丸め) を止めなかったときと同じにする
+                seconds = (time.perf_counter() - start) / sum(new) / world
+                for q, (text, probs) in itertools.compress(zip(batch, answers), new):
                     label = ANSWER_PATTERN.search(text)
                     done[q["ID"]] = {
                         "ID": q["ID"], "output": text, "out_str": label.group(1) if label else "",
@@ -360,7 +364,7 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
                 f.flush()
                 os.fsync(f.fileno())  # 電源が落ちても、答え終えた分は残る
                 bar.set_postfix_str(f"正解率 {hits / len(done):.3f}", refresh=False)
-                bar.update(min(len(batch) * world, bar.total - bar.n))
+                bar.update(min(sum(new) * world, bar.total - bar.n))
 
         try:
             solve()

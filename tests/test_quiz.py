@@ -19,15 +19,15 @@ import run_quiz
 TIMES = {"seconds", "elapsed_time"}
 
 
-def check_same(first, *others):
-    """結果のファイルが、時間のほかは同じことを確かめる。確率だけは、足し算の順による fp32 の丸めの差 (1e-5 まで) を許す。"""
+def check_same(first, *others, tolerance=0.0):
+    """結果のファイルが、時間のほかは同じことを確かめる。tolerance は、まとめ方を変えたときに許す確率の差 (fp32 の足し算の順)。"""
     def exact(path):
         return [{k: v for k, v in r.items() if k not in TIMES | {"choice_probs"}} for r in read(path)]
 
     for other in others:
         assert exact(first) == exact(other)
         for a, b in zip(read(first)[:-1], read(other)[:-1]):
-            assert a["choice_probs"] == pytest.approx(b["choice_probs"], abs=1e-5)
+            assert a["choice_probs"] == pytest.approx(b["choice_probs"], rel=0, abs=tolerance)
 
 
 def ask(demo, output, *options, status=0):
@@ -57,7 +57,7 @@ def test_same_result_for_any_batch(demo):
     for option in (("--max-questions", "20"), ("--max-questions", "17", "--base")):
         for size in (1, 3, 16):
             ask(demo, f"batch{size}.json", "--batch-size", str(size), *option)
-        check_same(*(demo / f"batch{size}.json" for size in (1, 3, 16)))
+        check_same(*(demo / f"batch{size}.json" for size in (1, 3, 16)), tolerance=1e-4)
 
 
 def test_greedy_is_what_generate_gives(demo, monkeypatch):
@@ -121,7 +121,8 @@ def test_same_result_for_any_budget_and_two_processes(demo):
     ask(demo, "budget20000.json", "--batch-tokens", "20000")  # 小さい方は、1 問ずつ解く test_continues_after_kills が見る
     run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", ROOT / "run_quiz.py", "--config", "qlora-demo.yml",
         "-o", "shared2.json", cwd=demo)
-    check_same(demo / "result-tuned-dev1.json", *(demo / f"{name}.json" for name in ("budget20000", "shared2")))
+    check_same(demo / "result-tuned-dev1.json", demo / "shared2.json")
+    check_same(demo / "result-tuned-dev1.json", demo / "budget20000.json", tolerance=1e-4)
     assert not list(demo.glob("shared2.json.part*"))
 
 
@@ -168,7 +169,9 @@ def test_continues_after_kills(demo):
     with part.open("a") as f:
         f.write('{"ID": 59, "outp')  # 電源が落ちて、書きかけになった行
     ask(demo, "killed.json", *options)
-    check_same(demo / "killed.json", demo / "result-tuned-dev1.json")
+    ask(demo, "uninterrupted.json", *options)
+    check_same(demo / "killed.json", demo / "uninterrupted.json")
+    check_same(demo / "killed.json", demo / "result-tuned-dev1.json", tolerance=1e-4)
     seconds = {r["ID"]: r["seconds"] for r in read(demo / "killed.json")[:-1]}
     assert all(seconds[i] == r["seconds"] for i, r in answered.items())
 
