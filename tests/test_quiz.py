@@ -53,11 +53,11 @@ def test_result_files(demo):
 
 
 def test_same_result_for_any_batch(demo):
-    """1, 3, 16 問ずつ解いても、時間のほかはすべて同じ。学習前のモデル (1 トークンずつ作る) でも同じ。"""
+    """1 問ずつでも 16 問ずつでも、時間と確率の丸めのほかはすべて同じ。学習前のモデル (1 トークンずつ作る) でも同じ。"""
     for option in (("--max-questions", "20"), ("--max-questions", "17", "--base")):
-        for size in (1, 3, 16):
+        for size in (1, 16):
             ask(demo, f"batch{size}.json", "--batch-size", str(size), *option)
-        check_same(*(demo / f"batch{size}.json" for size in (1, 3, 16)), tolerance=1e-4)
+        check_same(*(demo / f"batch{size}.json" for size in (1, 16)), tolerance=1e-4)
 
 
 def test_greedy_is_what_generate_gives(demo, monkeypatch):
