@@ -49,8 +49,10 @@ def read_config(path):
 
 
 def quiet(base):
-    """ライブラリの、利用状況の送信と、学生に関係のない警告を止める。base が手元のフォルダなら、ネットワークも使わせない。"""
+    """ライブラリの設定。利用状況の送信と、学生に関係のない警告を止める。base が手元のフォルダなら、ネットワークも使わせない。"""
     os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
+    # Intel の CPU の行列積は、何もしないと、行の数によって足し算の順が変わる。
+    os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
     if Path(base).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
@@ -183,12 +185,12 @@ def load_model(base, adapter, config, device="cpu"):
     return model.eval()
 
 
-def pad(rows, value, left=False):
-    """長さの違うリストをそろえ、(len(rows), 最大の長さ) の LongTensor にする。"""
+def pad(rows, value, width=0):
+    """長さの違うリストの右を value で埋め、(len(rows), 最大の長さと width の大きい方) の LongTensor にする。"""
     import torch
 
-    width = max(map(len, rows))
-    return torch.tensor([[value] * (width - len(r)) + r if left else r + [value] * (width - len(r)) for r in rows])
+    width = max(width, *map(len, rows))
+    return torch.tensor([r + [value] * (width - len(r)) for r in rows])
 
 
 class Solver:
@@ -197,6 +199,8 @@ class Solver:
     回答は貪欲法そのもの。学習したモデルの回答はほぼ「番号: 選択肢」なので、それを下書きとして 1 回の計算で確かめ
     (speculative decoding, Leviathan et al. 2023)、外れた所から先だけを 1 トークンずつ作る。
     全問に共通するプロンプトの先頭は、1 度だけ計算して使い回す。
+    プロンプトは右を 16 の倍数まで埋める。どのトークンもいつも同じ列に来るので、CPU では足し算の順が変わらず、番号の確率は
+    まとめ方によらず最後の桁まで同じになる (左を埋めると、列がまとめ方によって動く)。
     """
 
     def __init__(self, model, tokenizer, questions):
@@ -206,30 +210,42 @@ class Solver:
         # どの問題にも 1 トークンは残す (次のトークンの確率は、共通部分ではなく各行から求める)。
         self.prefix = os.path.commonprefix([min(prompts), max(prompts)])[:min(map(len, prompts)) - 1]
         self.prefix_cache = None
+        config = model.config.get_text_config()
+        limit = min(getattr(config, name, None) or 10**9 for name in ("max_position_embeddings", "sliding_window"))
+        longest = max(questions, key=self.width)
+        if self.width(longest) + 2 * MAX_NEW_TOKENS > limit:  # 外れた下書きの列も数える
+            fail(f"問題 {longest['prompt'][:60]!r} は {len(longest['prompt_ids'])} トークンで、回答と合わせると、"
+                 f"モデルが一度に見る {limit} トークンに収まりません。この問題を除くか、別のモデルを使ってください。")
+
+    def width(self, question):
+        """question を計算するときの列の数。注意機構は 16 列 (AVX-512) ずつ足すので、その倍数にする。"""
+        return -(-len(question["prompt_ids"] + self.tail) // 16) * 16
 
     def forward(self, fed, mask, cache, keep):
-        """fed (B, T) を続けて計算し、最後の keep 個の位置の logits (B, keep, V) と cache を返す。"""
-        # 左の詰め物や外れた下書きは mask が 0 なので、位置は mask の和で数える。
+        """fed (B, T) を続けて計算し、keep の位置 (整数なら最後の keep 個) の logits (B, keep の数, V) と cache を返す。"""
+        # 詰め物や外れた下書きは mask が 0 なので、位置は mask の和で数える。
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -fed.shape[1]:]
         out = self.model(input_ids=fed.to(mask.device), attention_mask=mask, position_ids=positions,
                          past_key_values=cache, use_cache=True, logits_to_keep=keep)
         return out.logits, out.past_key_values
 
-    def start(self, rows):
-        """プロンプト rows を計算する。共通の先頭は、初めの 1 度だけ計算する。"""
+    def start(self, questions):
+        """プロンプトと番号の手前のトークンを計算し、logits (B, len(tail) + 1, V) と cache と mask を返す。"""
         import torch
 
-        n, device, cache = len(self.prefix), self.model.device, None
+        n, keep, device, cache = len(self.prefix), len(self.tail) + 1, self.model.device, None
         if n:
             if self.prefix_cache is None:
                 fed = torch.tensor([self.prefix], device=device)
                 self.prefix_cache = self.forward(fed, torch.ones_like(fed), None, 1)[1]
             cache = copy.deepcopy(self.prefix_cache)
-            cache.batch_repeat_interleave(len(rows))
-        rows = [r[n:] for r in rows]
-        mask = torch.cat([torch.ones(len(rows), n, dtype=torch.long), pad([[1] * len(r) for r in rows], 0, left=True)], dim=1).to(device)
-        logits, cache = self.forward(pad(rows, self.tokenizer.pad_token_id, left=True), mask, cache, len(self.tail) + 1)
-        return logits, cache, mask
+            cache.batch_repeat_interleave(len(questions))
+        rows, width = [q["prompt_ids"] + self.tail for q in questions], max(map(self.width, questions))
+        mask = pad([[1] * len(r) for r in rows], 0, width).to(device)
+        ends = torch.tensor([[len(r) - keep + j - n for j in range(keep)] for r in rows])
+        columns, ends = ends.unique(return_inverse=True)  # 語彙の計算は、どれかの問題が要る列だけ
+        logits, cache = self.forward(pad(rows, self.tokenizer.pad_token_id, width)[:, n:], mask, cache, columns.to(device))
+        return logits[torch.arange(len(rows))[:, None], ends], cache, mask
 
     def finished(self, tokens):
         """回答の行が終わっていればその文字列を、まだなら None を返す。"""
@@ -242,7 +258,7 @@ class Solver:
         """questions を 1 つのバッチで解き、(回答の文字列, 番号の確率のリスト) のリストを返す。"""
         import torch
 
-        logits, cache, mask = self.start([q["prompt_ids"] + self.tail for q in questions])
+        logits, cache, mask = self.start(questions)
         log_probs = logits.float().log_softmax(-1)
         probs = torch.stack([sum(log_probs[:, j, t] for j, t in enumerate(label)) for label in self.labels], dim=1).exp().tolist()
         probs = [p[:len(q["choices"])] for p, q in zip(probs, questions)]
@@ -252,13 +268,13 @@ class Solver:
                    for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
         texts, outs = [None] * len(questions), [[] for _ in questions]
-        active, drafts, width = list(range(len(questions))), [self.tail] * len(questions), len(self.tail)
+        active, drafts, begins = list(range(len(questions))), [self.tail] * len(questions), [len(q["prompt_ids"]) for q in questions]
         while True:
             greedy, keep = logits.argmax(-1).tolist(), []  # greedy[row][j]: 下書きを j 個信じたときの次のトークン
             for row, i in enumerate(active):
                 agreed = len(os.path.commonprefix([drafts[i], greedy[row]]))
                 outs[i] += [*drafts[i][:agreed], greedy[row][agreed]]
-                mask[row, mask.shape[1] - width + agreed:] = 0
+                mask[row, begins[row] + agreed:] = 0
                 texts[i] = self.finished(outs[i])
                 if texts[i] is None:
                     keep.append(row)
@@ -272,18 +288,19 @@ class Solver:
                 n = len(outs[i])
                 drafts[i] = answers[i][n:-1] if answers[i][:n] == outs[i] else []
             fed = [[outs[i][-1], *drafts[i]] for i in active]
-            width = max(len(drafts[i]) for i in active)
+            begins = [mask.shape[1] + 1] * len(active)
             mask = torch.cat([mask, pad([[1] * len(f) for f in fed], 0).to(mask.device)], dim=1)
-            logits, cache = self.forward(pad(fed, self.tokenizer.pad_token_id), mask, cache, width + 1)
+            logits, cache = self.forward(pad(fed, self.tokenizer.pad_token_id), mask, cache, max(map(len, fed)))
 
 
-def make_batches(questions, budget, max_rows):
-    """長さの近い問題どうしを、(問題数 × 最長の長さ) が budget を超えないバッチに分ける。長いものから先に解く。"""
-    batches = []
+def make_batches(questions, width, budget, max_rows):
+    """長さの近い問題どうしを、(問題数 × 最大の width(問題)) が budget を超えないバッチに分ける。長いものから先に解く。"""
+    batches, widest = [], 0
     for q in sorted(questions, key=lambda q: (-len(q["prompt_ids"]), q["ID"])):
-        # 長い順なので、バッチの先頭がそのバッチで最長。
-        if not batches or len(batches[-1]) >= min(max_rows, max(1, budget // len(batches[-1][0]["prompt_ids"]))):
+        # 行列積は 256 列ごとに足すので、それより長い問題は、列の数まで同じものとだけまとめる (Solver を参照)。
+        if not batches or len(batches[-1]) >= min(max_rows, max(1, budget // widest)) or widest > 256 and widest != width(q):
             batches.append([])
+            widest = width(q)
         batches[-1].append(q)
     return batches
 
@@ -344,7 +361,7 @@ def ask(solver, questions, path, run, state, batch_size=None, batch_tokens=None)
         @find_executable_batch_size(starting_batch_size=budget, reduce_batch_size_fn=halve)
         def solve(budget):
             nonlocal hits
-            batches = make_batches(questions, budget, batch_size or len(questions))
+            batches = make_batches(questions, solver.width, budget, batch_size or len(questions))
             for batch in [b for b in batches if not left.isdisjoint(q["ID"] for q in b)][rank::world]:
                 new = [q["ID"] not in done for q in batch]
                 if not any(new):

@@ -103,10 +103,10 @@ def harness(model, tokenizer, questions, whole, batch_size):
 
 def bare_forward(model, tokenizer, questions, budget):
     """(d) 同じプロンプトを budget トークンずつ 1 度だけ順伝播する。"""
-    for batch in run_quiz.make_batches(questions, budget, len(questions)):
+    for batch in run_quiz.make_batches(questions, lambda q: len(q["prompt_ids"]), budget, len(questions)):
         rows = [q["prompt_ids"] for q in batch]
-        mask = run_quiz.pad([[1] * len(r) for r in rows], 0, left=True).to(model.device)
-        ids = run_quiz.pad(rows, tokenizer.pad_token_id, left=True).to(model.device)
+        mask = run_quiz.pad([[1] * len(r) for r in rows], 0).to(model.device)
+        ids = run_quiz.pad(rows, tokenizer.pad_token_id).to(model.device)
         model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1).logits.argmax(-1).tolist()
 
 

@@ -99,7 +99,7 @@ def mistral(llama, tmp_path_factory):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(llama / name, folder)
     torch.manual_seed(1)
-    MistralForCausalLM(MistralConfig(vocab_size=2500, num_key_value_heads=2, sliding_window=128, **SHAPE)).save_pretrained(folder)
+    MistralForCausalLM(MistralConfig(vocab_size=2500, num_key_value_heads=2, sliding_window=512, **SHAPE)).save_pretrained(folder)
     return folder
 
 
