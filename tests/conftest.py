@@ -84,12 +84,16 @@ def llama_source(tmp_path_factory):
     return folder
 
 
+def prepared(source, folder):
+    """data/prepare_model.py で source を直した、folder の中のモデル。"""
+    run("data/prepare_model.py", source, folder / "model", cwd=folder)
+    return folder / "model"
+
+
 @pytest.fixture(scope="session")
 def llama(llama_source, tmp_path_factory):
     """llama_source に tokenizer.json を作ったモデル。"""
-    folder = tmp_path_factory.mktemp("llama") / "llama"
-    run("data/prepare_model.py", llama_source, folder, cwd=folder.parent)
-    return folder
+    return prepared(llama_source, tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture(scope="session")
@@ -145,9 +149,7 @@ def qwen_v1(tmp_path_factory):
 @pytest.fixture(scope="session")
 def qwen(qwen_v1, tmp_path_factory):
     """qwen_v1 を Qwen2 の形に直したモデル。"""
-    folder = tmp_path_factory.mktemp("qwen") / "qwen2"
-    run("data/prepare_model.py", qwen_v1, folder, cwd=folder.parent)
-    return folder
+    return prepared(qwen_v1, tmp_path_factory.mktemp("qwen"))
 
 
 def solve(work, base, name):
