@@ -27,6 +27,13 @@ from prepare_model import PATTERN  # noqa: E402
 SHAPE = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 1024}
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist が印を読む前に付ける
+def pytest_collection_modifyitems(items):
+    """demo (数分かかる) を使うテストを 1 つのプロセスに、残りをもう 1 つのプロセスに集め、同じ用意を 2 度しない。"""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("demo" if "demo" in item.fixturenames else "others"))
+
+
 def run(*command, cwd, status=0):
     """コマンドを実行して結果を返す。*.py はこのリポジトリのスクリプト。終了コードが status でなければ失敗。"""
     first, *rest = map(str, command)

@@ -100,10 +100,14 @@ def check_against_harness(work, config_name, base, adapter):
     return solver
 
 
-def test_likelihood_agrees_with_lm_eval(demo, llama, llama_run):
-    """byte-level のトークナイザ (番号は 1 トークン) でも、SentencePiece 風 (▁ と番号) でも、lm-evaluation-harness と一致する。"""
+def test_likelihood_agrees_with_lm_eval(demo):
+    """byte-level のトークナイザ (番号は 1 トークン) で、番号の確率が lm-evaluation-harness と一致する。"""
     byte_level = check_against_harness(demo, "qlora-demo.yml", demo.parent / "model", demo / "demo-qlora-out")
     assert {len(s) for s in byte_level.labels} == {1} and not byte_level.tail and len(byte_level.prefix) > 10
+
+
+def test_likelihood_agrees_with_lm_eval_llama(llama, llama_run):
+    """SentencePiece 風 (▁ と番号) のトークナイザでも一致する。"""
     pieces = check_against_harness(llama_run, "qlora-opencalm.yml", llama, llama_run / "llama-qlora-out")
     assert {len(s) for s in pieces.labels} == {2} and len(pieces.tail) == 1
 
