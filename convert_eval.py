@@ -7,29 +7,32 @@
     {"instruction": "以下の問題について、0, 1, 2, 3, 4から選んで答えてください。\\n問題: ...と呼ばれる動物は何でしょう?\\n",
      "input": "0: ミズダコ\\n1: オオイカリナマコ\\n2: クリオネ\\n3: イソギンチャクモエビ\\n4: アカシマシラヒゲエビ\\n\\n\\n",
      "output": "2: クリオネ", "qid": "..."}
+
+学習用ファイル (--train) にもある問題の数を知らせる。学習した問題での正解率は、実力を表さない。
 """
 
 import sys
 from pathlib import Path
 
-from convert_train import EVAL_PATTERN, arguments, convert, eval_record, question_of, read_records, write_json
-
-
-def leaks(records, train_file):
-    """学習用ファイルにもある問題の数を返す。"""
-    trained = {question_of(r.get("instruction", "")) for _, r in read_records(train_file)}
-    return sum(EVAL_PATTERN.fullmatch(r["instruction"]).group(2) in trained for r in records)
+from quiz.files import write_json
+from quiz.prompt import eval_record
+from quiz.source import arguments, read_converted, read_questions, same
 
 
 def main():
-    args = arguments(__doc__, "data/dev1_questions.json", "quiz.json")
-    records = [r | extra for r, extra in convert(args.source, eval_record, args.num_choices, args.seed, args.max_questions)]
-    train_file = Path(args.output).with_name("train-5-inst.json")
-    n_leaks = leaks(records, train_file) if train_file.exists() else 0
-    write_json(records, args.output)
-    if n_leaks:
-        print(f"注意: {n_leaks} 問は {train_file} にもあります。学習した問題での正解率は実力を表しません。", file=sys.stderr)
-    print(f"{args.output} に書きました。次は: python data/models.py qlora-opencalm.yml")
+    parser = arguments(__doc__, "data/dev1_questions.json", "quiz.json")
+    parser.add_argument("--train", default="train-5-inst.json", help="手順1で作ったファイル (既定: train-5-inst.json)")
+    args = parser.parse_args()
+    questions = read_questions(args.source, args.num_choices, args.seed, args.max_questions)
+    note = f"注意: {args.train} がないので、学習した問題と重なるかは調べていません (--train で指定できます)。"
+    if Path(args.train).exists():
+        trained = {same(q.text) for q in read_converted(args.train, "手順1をやり直してください: python convert_train.py")}
+        leaks = sum(same(q.text) in trained for q in questions)
+        note = leaks and f"注意: {leaks} 問は {args.train} にもあります。学習した問題での正解率は実力を表しません。"
+    write_json(args.output, [eval_record(q) | q.extra for q in questions])
+    if note:
+        print(note, file=sys.stderr)
+    print(f"{args.output} に書きました。次は: python -m quiz.check qlora-opencalm.yml")
 
 
 if __name__ == "__main__":

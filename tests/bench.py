@@ -1,15 +1,18 @@
-"""速さを測る: チュートリアルの素朴なループ、run_quiz.py、lm-evaluation-harness、順伝播だけの下限を、1 回の実行で比べる。
+"""速さを測る: 1 問ずつの generate、まとめた generate、run_quiz.py、lm-evaluation-harness、下限を、1 回の実行で比べる。
 
     python tests/bench.py --shape small                   # open-calm-small の形 (重みは乱数) を nf4 で
     python tests/bench.py --shape 7b --questions 1000     # GPU で
     python tests/bench.py --model DIR --precision full    # 本物のモデルを量子化せずに
+    python tests/bench.py --demo                          # 学習したデモのモデルで 500 問と 13,000 問 (run.sh の後)
     python tests/bench.py --train --model data/demo/model # 学習: YAML と、チュートリアルの設定 (--shape でもよい)
 
-乱数のモデルは書式を守らず、いつまでも止まらないので、そのままでは比べられない。そこで全問の選択肢を同じ 5 つにし、
-lm_head の数行を書き換えて、どの問題にも「2: クリオネ」と答えて止まるようにする (計算の量は変わらない)。
+乱数のモデルを 2 つ使う。1 つは、全問の選択肢を同じ 5 つにし、lm_head の数行を書き換えて、どの問題にも「2: クリオネ」と答えて止まる
+ようにしたもの (書式を守るモデル)。もう 1 つは乱数のままで、いつまでも止まらない (書式を守らないモデル)。計算の量は変わらない。
+下限は、どの問題にも共通する先頭を 1 度と、残りのトークンを 1 度ずつ計算するだけの時間。
 """
 
 import argparse
+import copy
 import json
 import logging
 import os
@@ -23,14 +26,16 @@ from pathlib import Path
 
 import datasets
 import torch
-from accelerate import PartialState
 from bitsandbytes.functional import has_avx512bf16
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-import run_quiz  # noqa: E402
-from convert_train import read_records, train_record, write_json  # noqa: E402
+from quiz.files import read_records, write_json  # noqa: E402
+from quiz.model import load_model, load_tokenizer, quiet  # noqa: E402
+from quiz.plain import answer_plainly, greedy  # noqa: E402
+from quiz.prompt import Question  # noqa: E402
+from quiz.solver import Solver  # noqa: E402
 
 DEMO = ROOT / "data/demo"
 SHAPES = {"small": (768, 12, 12), "1b": (2048, 24, 16), "7b": (4096, 32, 32)}  # open-calm の hidden, layers, heads
@@ -41,29 +46,26 @@ YAML = {"tokenizer_type": "PreTrainedTokenizerFast"}
 
 def make_questions(n):
     """デモの問題文に同じ 5 つの選択肢を付けた n 問を返す。足りなければ同じ問題文を繰り返す。"""
-    texts = [row["question"] for name in ("train", "dev1", "dev2") for _, row in read_records(DEMO / f"{name}_questions.json")]
+    texts = [row["question"] for name in ("train", "dev1", "dev2") for _, row in read_records(DEMO / f"{name}_questions.json", "")]
     random.Random(0).shuffle(texts)
-    questions = []
-    for i in range(n):
-        record = train_record(texts[i % len(texts)], CHOICES, 2)
-        questions.append({"ID": i, "prompt": record["instruction"], "choices": CHOICES, "label": 2})
-    return questions
+    return [Question(texts[i % len(texts)], tuple(CHOICES), 2) for i in range(n)]
 
 
-def make_model(shape, folder, tokenizer):
-    """open-calm の形のモデルを乱数で作り、最後の改行の次から「2: クリオネ」と続くように lm_head を書き換えて保存する。"""
+def make_model(shape, folder, tokenizer, keeps_format):
+    """open-calm の形のモデルを乱数で作って保存する。keeps_format なら、最後の改行の次から「2: クリオネ」と続くようにする。"""
     hidden, layers, heads = SHAPES[shape]
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = GPTNeoXForCausalLM(GPTNeoXConfig(
             vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
             intermediate_size=4 * hidden, max_position_embeddings=2048, use_parallel_residual=False))
-    chain = [tokenizer("\n")["input_ids"][-1], *tokenizer("2: クリオネ")["input_ids"], tokenizer.eos_token_id]
-    with torch.no_grad():
-        # 埋め込みを大きくすると、最後の隠れ状態の向きは、ほぼ今のトークンだけで決まる。
-        model.gpt_neox.embed_in.weight.mul_(50)
-        states = torch.nn.functional.layer_norm(model.gpt_neox.embed_in.weight[chain[:-1]], (hidden,))
-        model.lm_head.weight[chain[1:]] = states
+    if keeps_format:
+        chain = [tokenizer("\n")["input_ids"][-1], *tokenizer("2: クリオネ")["input_ids"], tokenizer.eos_token_id]
+        with torch.no_grad():
+            # 埋め込みを大きくすると、最後の隠れ状態の向きは、ほぼ今のトークンだけで決まる。
+            model.gpt_neox.embed_in.weight.mul_(50)
+            states = torch.nn.functional.layer_norm(model.gpt_neox.embed_in.weight[chain[:-1]], (hidden,))
+            model.lm_head.weight[chain[1:]] = states
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -80,34 +82,38 @@ def timed(function, n):
     return n / (time.perf_counter() - start)
 
 
-def plain_loop(model, tokenizer, questions):
-    """(a) チュートリアルと同じく、1 問ずつ generate する。"""
-    for q in questions:
-        ids = torch.tensor([q["prompt_ids"]], device=model.device)
-        model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=32, do_sample=False,
-                       pad_token_id=tokenizer.pad_token_id)
+def plain_loop(solver, few):
+    """チュートリアルと同じく、1 問ずつ generate する。"""
+    for i in few:
+        answer_plainly(solver.model, solver.tokenizer, solver.prompts[i])
 
 
-def harness(model, tokenizer, questions, whole, batch_size):
-    """(c) lm-evaluation-harness で、番号だけ、または「番号: 選択肢」全体の対数尤度を求める。"""
+def batched_generate(solver, indices, size):
+    """左を埋めて size 問ずつ generate する。長さの近い問題をまとめる。"""
+    for batch in solver.batches(indices, budget=10**9, max_rows=size):
+        rows = solver.tokenizer.pad({"input_ids": [solver.prompts[i] for i in batch]}, padding_side="left", return_tensors="pt")
+        solver.model.generate(**rows.to(solver.model.device), **greedy(solver.tokenizer))
+
+
+def run_all(solver, indices):
+    """run_quiz.py と同じく、すべてを解く。"""
+    return [answer for batch in solver.batches(indices) for answer in solver.answer(batch)]
+
+
+def floor(solver, indices, budget):
+    """共通の先頭を 1 度、残りのトークンを 1 度ずつ計算し、次のトークンを選ぶだけ。"""
+    for batch in solver.batches(indices, budget=budget):
+        solver.fast.read([solver.prompts[i] + solver.labels.lead for i in batch])[0].argmax(-1).tolist()
+
+
+def harness(solver, indices, whole, batch_size):
+    """lm-evaluation-harness で、番号だけ、または「番号: 選択肢」全体の対数尤度を求める。"""
     from lm_eval.models.huggingface import HFLM
 
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    requests = []
-    for q in questions:
-        for k, choice in enumerate(q["choices"]):
-            text = f"{k}: {choice}" if whole else str(k)
-            requests.append((("", text), q["prompt_ids"], tokenizer(text, add_special_tokens=False)["input_ids"]))
-    return lm._loglikelihood_tokens(requests, disable_tqdm=True)
-
-
-def bare_forward(model, tokenizer, questions, budget):
-    """(d) 同じプロンプトを budget トークンずつ 1 度だけ順伝播する。"""
-    for batch in run_quiz.make_batches(questions, lambda q: len(q["prompt_ids"]), budget, len(questions)):
-        rows = [q["prompt_ids"] for q in batch]
-        mask = run_quiz.pad([[1] * len(r) for r in rows], 0).to(model.device)
-        ids = run_quiz.pad(rows, tokenizer.pad_token_id).to(model.device)
-        model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1).logits.argmax(-1).tolist()
+    lm, tokenizer = HFLM(pretrained=solver.model, tokenizer=solver.tokenizer, batch_size=batch_size), solver.tokenizer
+    texts = [(i, text) for i in indices for text in (solver.questions[i].lines if whole else map(str, range(len(CHOICES))))]
+    lm._loglikelihood_tokens([(("", text), solver.prompts[i], tokenizer(text, add_special_tokens=False)["input_ids"]) for i, text in texts],
+                             disable_tqdm=True)
 
 
 # チュートリアルの設定のうち、YAML と違うもの。64 の倍数に詰めるのは、何も書かないときの Axolotl の既定値。
@@ -168,6 +174,39 @@ def demo_run(n):
     return n / seconds, n / summary["elapsed_time"], peak / 1024
 
 
+def make_solver(base, adapter, precision, questions):
+    """questions を解く Solver と、1 問ずつ解くときのモデル (CPU では、bitsandbytes の既定の bf16 の方が 1 問ずつなら速い)。"""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    config = YAML | {"load_in_4bit": precision == "nf4"}
+    tokenizer, model = load_tokenizer(base, config), load_model(base, adapter, config, device)
+    solver = Solver(model, tokenizer, questions, tokenizer([q.prompt for q in questions])["input_ids"])
+    plain = copy.copy(solver)
+    if device == "cpu":
+        plain.model = load_model(base, adapter, config, device)
+        for module in plain.model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = has_avx512bf16()
+    return solver, plain
+
+
+def rates(solver, plain, keeps_format):
+    """{方法: 1 秒あたりの問題数}。まとめ方の選べるものは、いくつか試して最も速いもの。"""
+    gpu, n = torch.cuda.is_available(), len(solver.questions)
+    every, part = range(n), range(0, n, 1 if keeps_format else 2)
+    few = every[::max(1, n // 20)][:20]  # 遅いものは 20 問で測る
+    plain_loop(plain, few[:2])  # 準備運動
+    floor(solver, every[:32], None)
+    sizes, budgets = ((32, 128, 256), (8192, 16384, 32768)) if gpu else ((8, 16, 24, 32), (1024, 2048, 4096))
+    rate = {"1 問ずつ generate": timed(lambda: plain_loop(plain, few), len(few)),
+            "まとめて generate": max(timed(lambda: batched_generate(solver, part, size), len(part)) for size in sizes),
+            "run_quiz.py": timed(lambda: run_all(solver, part), len(part))}
+    if keeps_format:
+        rate["lm_eval 番号だけ"] = max(timed(lambda: harness(solver, every[::4], False, s), len(every[::4])) for s in sizes[:2])
+        rate["lm_eval 回答の全体"] = max(timed(lambda: harness(solver, few, True, s), len(few)) for s in sizes[:2])
+        rate["下限"] = max(timed(lambda: floor(solver, every, budget), n) for budget in budgets)
+    return rate
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="small", help="乱数のモデルの形 (既定: small)")
@@ -175,71 +214,48 @@ def main():
     parser.add_argument("--adapter", help="--model に付けるアダプタのフォルダ")
     parser.add_argument("--precision", choices=("nf4", "full"), default="nf4", help="nf4 か、量子化なし (既定: nf4)")
     parser.add_argument("--questions", type=int, default=200, help="問題の数 (既定: 200)")
+    parser.add_argument("--demo", action="store_true", help="学習したデモのモデルの速さとメモリを測る")
     parser.add_argument("--train", action="store_true", help="評価ではなく学習の速さを測る")
     parser.add_argument("--steps", type=int, default=7, help="--train の更新の回数 (既定: 7)")
     args = parser.parse_args()
-    run_quiz.quiet(".")
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    quiet(".")
+    for name in ("lm_eval", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    tokenizer = load_tokenizer(DEMO / "model", YAML)
 
-    if args.train:
-        with tempfile.TemporaryDirectory() as folder:
-            if not args.model:
-                make_model(args.shape, folder, run_quiz.load_tokenizer(DEMO / "model", YAML))
-            rates = train_rates(args.model or folder, args.steps)
-        print("\n| 設定 | トークン/秒 | 何倍か | 損失 |\n| --- | --- | --- | --- |")
-        for name, (rate, loss) in rates.items():
-            print(f"| {name} | {rate:.0f} | {rate / next(iter(rates.values()))[0]:.2f} | {loss:.4f} |")
-        return
-
-    state = PartialState(cpu=not torch.cuda.is_available())
-    config = YAML | {"load_in_4bit": args.precision == "nf4"}
-    questions = make_questions(args.questions)
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        if not args.model:
-            with torch.inference_mode(False):
-                make_model(args.shape, folder, run_quiz.load_tokenizer(DEMO / "model", YAML))
-        base = args.model or folder
-        tokenizer = run_quiz.load_tokenizer(base, config)
-        model = run_quiz.load_model(base, args.adapter, config, state.device)
-        for q, ids in zip(questions, tokenizer([q["prompt"] for q in questions])["input_ids"]):
-            q["prompt_ids"] = ids
-        plain = run_quiz.load_model(base, args.adapter, config, state.device) if state.device.type == "cpu" else model
-        for module in plain.modules():
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = has_avx512bf16()  # bitsandbytes の既定の計算。1 問ずつなら、この方が速い
-        few = questions[::max(1, len(questions) // 20)][:20]  # 遅いものは 20 問で測る
-        plain_loop(plain, tokenizer, few[:2])  # 準備運動
-        bare_forward(model, tokenizer, questions[:32], 2048)
-
-        records = []
-
-        def quiz():
-            solver = run_quiz.Solver(model, tokenizer, questions)
-            records.extend(run_quiz.ask(solver, questions, Path(folder) / "result.json", {}, state))
-
-        rate = {"(a) 1 問ずつ generate": timed(lambda: plain_loop(plain, tokenizer, few), len(few)),
-                "(b) run_quiz.py": timed(quiz, len(questions))}
-        sizes = (8, 16, 32) if state.device.type == "cpu" else (32, 128, 256)
-        part = questions[:max(40, len(questions) // 4)]
-        rate["(c) lm_eval 番号だけ"] = max(timed(lambda: harness(model, tokenizer, part, False, s), len(part)) for s in sizes)
-        rate["(c) lm_eval 回答の全体"] = max(timed(lambda: harness(model, tokenizer, few, True, s), len(few)) for s in sizes)
-        budgets = (512, 1024, 2048, 4096) if state.device.type == "cpu" else (8192, 16384, 32768, 65536)
-        rate["(d) 順伝播だけ"] = max(timed(lambda: bare_forward(model, tokenizer, questions, b), len(questions)) for b in budgets)
-
-    hardware = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {torch.get_num_threads()} threads"
-    lengths = sum(len(q["prompt_ids"]) for q in questions) / len(questions)
-    hits = sum(r["hit"] for r in records)
-    print(f"\n{args.model or args.shape} ({model.num_parameters() / 1e6:.0f} M パラメータ), {args.precision}, {hardware}, "
-          f"{len(questions)} 問, プロンプト平均 {lengths:.0f} トークン, 「2: クリオネ」と答えたのは {hits} 問\n")
-    print("| 方法 | 問/秒 | run_quiz.py はその何倍か |\n| --- | --- | --- |")
-    for name, value in rate.items():
-        print(f"| {name} | {value:.2f} | {rate['(b) run_quiz.py'] / value:.2f} |")
-    if (DEMO / "out/demo-qlora-out").exists():
-        print("\n学習したデモのモデル (data/demo/run.sh の後)\n\n| 問題 | 問/秒 (プロセス全体) | 問/秒 (解いている間) | ピークの MB |\n"
-              "| --- | --- | --- | --- |")
+    if args.demo:
+        print("| 問題 | 問/秒 (プロセス全体) | 問/秒 (解いている間) | ピークの MB |\n| --- | --- | --- | --- |")
         for n in (500, 13000):
             whole, steady, peak = demo_run(n)
             print(f"| {n} | {whole:.1f} | {steady:.1f} | {peak:.0f} |", flush=True)
+        return
+    if args.train:
+        with tempfile.TemporaryDirectory() as folder:
+            if not args.model:
+                make_model(args.shape, folder, tokenizer, False)
+            result = train_rates(args.model or folder, args.steps)
+        print("\n| 設定 | トークン/秒 | 何倍か | 損失 |\n| --- | --- | --- | --- |")
+        for name, (rate, loss) in result.items():
+            print(f"| {name} | {rate:.0f} | {rate / next(iter(result.values()))[0]:.2f} | {loss:.4f} |")
+        return
+
+    questions, hardware = make_questions(args.questions), torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    for keeps_format in (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            if not args.model:
+                make_model(args.shape, folder, tokenizer, keeps_format)
+            solver, plain = make_solver(args.model or folder, args.adapter, args.precision, questions)
+        with torch.inference_mode():
+            rate = rates(solver, plain, keeps_format)
+            hits = sum(text == "2: クリオネ" for text, _ in run_all(solver, range(40)))
+        print(f"\n{args.model or args.shape} ({solver.model.num_parameters() / 1e6:.0f} M パラメータ), {args.precision}, {hardware} "
+              f"{torch.get_num_threads()} threads, {len(questions)} 問, プロンプト平均 {sum(map(len, solver.prompts)) / len(questions):.0f} "
+              f"トークン (共通の先頭 {len(solver.fast.prefix)}), 「2: クリオネ」と答えたのは 40 問中 {hits} 問{solver.why_plain or ''}\n")
+        print("| 方法 | 問/秒 | run_quiz.py はその何倍か |\n| --- | --- | --- |")
+        for name, value in rate.items():
+            print(f"| {name} | {value:.2f} | {rate['run_quiz.py'] / value:.2f} |", flush=True)
+        if args.model:
+            return
 
 
 if __name__ == "__main__":

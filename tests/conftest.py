@@ -1,30 +1,42 @@
-"""テストの共通部品。学生が打つコマンドを、そのまま別の作業フォルダで実行する。"""
+"""テストの共通部品。学生が打つコマンドを、別の作業フォルダで実行する。"""
 
 import base64
+import gc
+import importlib
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
-
-import pytest
-import torch
-from safetensors.torch import save_file
-from sentencepiece import SentencePieceTrainer
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
-from transformers.convert_slow_tokenizer import bytes_to_unicode
+from types import SimpleNamespace
+from unittest import mock
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "data/demo"
 BIN = Path(sys.executable).parent
-ENV = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-sys.path[:0] = [str(ROOT), str(ROOT / "data")]
-from prepare_model import PATTERN  # noqa: E402
+os.environ |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+sys.path.insert(0, str(ROOT))
 
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from sentencepiece import SentencePieceTrainer  # noqa: E402
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM  # noqa: E402
+from transformers.convert_slow_tokenizer import bytes_to_unicode  # noqa: E402
+
+from quiz.files import read_records  # noqa: E402
+from quiz.model import quiet  # noqa: E402
+from quiz.prepare import PATTERN  # noqa: E402
+from quiz.prompt import read_question  # noqa: E402
+
+quiet(".")
 SHAPE = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 1024}
+FAST = {"tokenizer_type": "PreTrainedTokenizerFast"}  # YAML のうち、トークナイザを読むのに要る 1 行
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist が印を読む前に付ける
@@ -35,19 +47,38 @@ def pytest_collection_modifyitems(items):
 
 
 def run(*command, cwd, status=0):
-    """コマンドを実行して結果を返す。*.py はこのリポジトリのスクリプト。終了コードが status でなければ失敗。"""
-    first, *rest = map(str, command)
-    command = [sys.executable, str(ROOT / first), *rest] if first.endswith(".py") else [first, *rest]
-    result = subprocess.run(command, cwd=cwd, env=ENV, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    """コマンドを別のプロセスで実行して結果を返す。終了コードが status でなければ失敗。"""
+    result = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert result.returncode == status, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
     return result
 
 
-def run_error(*command, cwd):
-    """コマンドが日本語 1 行のエラーで終わることを確かめ、その行を返す。"""
-    error = run(*command, cwd=cwd, status=1).stderr
-    assert error.startswith("エラー: ") and error.count("\n") == 1 and "Traceback" not in error, error
+def step(name, *args, cwd, status=0):
+    """python name.py args と同じことを、ライブラリを読み込み直さずに、このプロセスの中でする。"""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    main = importlib.import_module(name).main
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(err), mock.patch.object(sys, "argv", [f"{name}.py", *map(str, args)]):
+        try:
+            main()
+        except SystemExit as e:
+            code = e.code if isinstance(e.code, int) else 1
+            print(e.code if isinstance(e.code, str) else "", file=err, end="\n" if isinstance(e.code, str) else "")
+        finally:
+            gc.enable()
+    assert code == status, f"{name} {args}\n{out.getvalue()}\n{err.getvalue()}"
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
+
+
+def step_error(name, *args, cwd):
+    """step が日本語 1 行のエラーで終わることを確かめ、その行を返す。"""
+    error = step(name, *args, cwd=cwd, status=1).stderr
+    assert error.startswith("エラー: ") and error.count("\n") == 1, error
     return error
+
+
+def quiz_of(path, n=None):
+    """quiz.json の先頭から n 問の Question のリスト。"""
+    return [read_question(r) for _, r in read_records(path, "")][:n]
 
 
 def write_rows(path, *rows):
@@ -71,7 +102,7 @@ def demo(tmp_path_factory):
     copy = tmp_path_factory.mktemp("clone") / "repo"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "out", "*cache*"))
     (copy / ".venv").symlink_to(BIN.parent)
-    out = run("bash", "data/demo/run.sh", cwd=copy).stdout
+    out = run("env", "-u", "PYTHONPATH", "bash", "data/demo/run.sh", cwd=copy).stdout
     (copy / "data/demo/out/stdout.txt").write_text(out, encoding="utf-8")
     return copy / "data/demo/out"
 
@@ -92,8 +123,8 @@ def llama_source(tmp_path_factory):
 
 
 def prepared(source, folder):
-    """data/prepare_model.py で source を直した、folder の中のモデル。"""
-    run("data/prepare_model.py", source, folder / "model", cwd=folder)
+    """python -m quiz.prepare で source を直した、folder の中のモデル。"""
+    step("quiz.prepare", source, folder / "model", cwd=folder)
     return folder / "model"
 
 
@@ -139,8 +170,11 @@ def qwen_v1(tmp_path_factory):
         "layer_norm_epsilon": 1e-6, "rotary_emb_base": 10000, "rotary_pct": 1.0, "no_bias": True, "use_dynamic_ntk": True,
         "use_logn_attn": True, "tie_word_embeddings": False, "fp16": False, "bf16": False}))
     weights = qwen_v1_weights()
-    for i, names in enumerate((list(weights)[:9], list(weights)[9:])):
-        save_file({n: weights[n] for n in names}, folder / f"model-0000{i + 1}-of-00002.safetensors")
+    shards = {f"model-0000{i + 1}-of-00002.safetensors": names for i, names in enumerate((list(weights)[:9], list(weights)[9:]))}
+    for shard, names in shards.items():
+        save_file({n: weights[n] for n in names}, folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps(
+        {"metadata": {"total_size": 0}, "weight_map": {n: shard for shard, names in shards.items() for n in names}}))
     t = Tokenizer(models.BPE())
     t.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(PATTERN), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
@@ -159,12 +193,16 @@ def qwen(qwen_v1, tmp_path_factory):
     return prepared(qwen_v1, tmp_path_factory.mktemp("qwen"))
 
 
+def train(work, *options):
+    run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", *options, cwd=work)
+
+
 def solve(work, base, name):
     """YAML の先頭の 2 行だけを替えて学習し、解かせて、採点する。"""
     edit_yaml(work / "qlora-opencalm.yml", base, f"./{name}-qlora-out")
-    run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "2", cwd=work)
-    run("run_quiz.py", "--max-questions", "6", cwd=work)
-    assert "result.json" in run("analysis.py", cwd=work).stdout
+    train(work, "--max_steps", "2")
+    step("run_quiz", "--max-questions", "6", cwd=work)
+    assert "result.json" in step("analysis", cwd=work).stdout
     return work
 
 
@@ -172,6 +210,6 @@ def solve(work, base, name):
 def llama_run(llama, tmp_path_factory):
     """Llama で手順1から5までを通した作業フォルダ。"""
     work = tmp_path_factory.mktemp("llama-run")
-    run("convert_train.py", DEMO / "train_questions.json", "--max-questions", "200", cwd=work)
-    run("convert_eval.py", DEMO / "dev1_questions.json", cwd=work)
+    step("convert_train", DEMO / "train_questions.json", "--max-questions", "200", cwd=work)
+    step("convert_eval", DEMO / "dev1_questions.json", cwd=work)
     return solve(work, llama, "llama")

@@ -4,12 +4,13 @@
 #     bash tests/run.sh -k convert    # 一部だけ (引数は pytest に渡る)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ -d .venv ] || "$(command -v python3.11 || command -v python3)" -m venv .venv
-.venv/bin/pip install -q -r requirements.txt pytest==9.1.1 pytest-xdist==3.8.0 ruff==0.17.6
+. data/demo/venv.sh
+.venv/bin/pip install -q -r tests/requirements.txt
 # --html のページは本物のブラウザで確かめる。入れられなければ、そのテストだけを飛ばす。
 if ! command -v chromium google-chrome > /dev/null && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
     { apt-get update && apt-get install -y --no-install-recommends chromium; } > /dev/null 2>&1 || true
 fi
 .venv/bin/ruff check .
-# 2 つのプロセスで分ける (pytest 9.2 では xdist 3.8 の組分けが効かない)。計算はどれも小さいので、1 プロセスに 1 スレッドの方が速い。
-OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadgroup "$@"
+# GPU があっても CPU で確かめる。2 つのプロセスで分ける (pytest 9.2 では xdist 3.8 の組分けが効かない)。
+# 計算はどれも小さいので、1 プロセスに 1 スレッドの方が速い。
+CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadgroup "$@"

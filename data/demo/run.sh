@@ -7,12 +7,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
-if [ ! -d .venv ]; then
-    echo "準備: .venv を作り、ライブラリを入れます (数分かかります)"
-    "$(command -v python3.11 || command -v python3)" -m venv .venv
-fi
-.venv/bin/pip install -q -r requirements.txt
+. data/demo/venv.sh  # .venv を作り、requirements.txt を入れる
 export PATH="$root/.venv/bin:$PATH"
+export PYTHONPATH="$root"  # data/demo/out からも quiz/ が見えるように
 export AXOLOTL_DO_NOT_TRACK=1 HF_HUB_OFFLINE=1  # 利用状況を送らない。モデルは手元のものだけを使う
 
 mkdir -p data/demo/out
@@ -33,7 +30,7 @@ python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz.json -o re
 python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz-dev2.json -o result-base-dev2.json
 
 say "手順3: QLoRA で学習する (約 2 分。経過は data/demo/out/train.log)"
-python "$root/data/models.py" qlora-demo.yml
+python -m quiz.check qlora-demo.yml
 time accelerate launch -m axolotl.cli.train qlora-demo.yml \
     --micro_batch_size 8 --gradient_accumulation_steps 1 --learning_rate 0.002 --gradient_checkpointing false "$@" \
     > train.log 2>&1 || { tail -n 20 train.log; echo "学習に失敗しました。上の記録を見てください。" >&2; exit 1; }

@@ -1,10 +1,10 @@
 """そのままでは学習できない形のモデルを、学習できる形のフォルダにする (どちらかに当てはまるモデルだけ)。
 
-    python data/prepare_model.py rinna/nekomata-7b nekomata-7b     # YAML は base_model: ./nekomata-7b
+    python -m quiz.prepare rinna/nekomata-7b nekomata-7b     # YAML は base_model: ./nekomata-7b
 
 - Qwen 第 1 世代 (nekomata): モデルに付いてくるプログラム (remote code) でしか読めず、それは今の transformers では動かない。
-  Qwen2 は同じ関数を計算するので、重みの名前を付け替え、q、k、v をまとめた行列を三つに分ける。学習時の長さ (seq_length) を
-  超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、そこまでを使える長さとする。qwen.tiktoken は tokenizer.json に直す。
+  Qwen2 は同じ関数を計算するので、重みの名前を付け替え、q、k、v をまとめた行列を三つに分ける (transformers がする)。学習時の長さ
+  (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、そこまでを使える長さとする。
 - tokenizer.json がなく tokenizer.model (SentencePiece) だけの Llama: transformers 5 の PreTrainedTokenizerFast は、
   先頭の空白と BOS を黙って落とす。正しく読める LlamaTokenizer で読んで、tokenizer.json にする。
 """
@@ -13,30 +13,28 @@ import argparse
 import json
 import re
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from convert_train import TRAIN_INSTRUCTION, fail  # noqa: E402
-from run_quiz import quiet  # noqa: E402
+from quiz.files import fail
+from quiz.model import quiet
+from quiz.prompt import Question
 
 # Qwen 第 1 世代の分かち方。数字は 1 字ずつ。
 PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 EOS = "<|endoftext|>"
 SPECIAL = [EOS, "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))]
-NAMES = {
-    r"transformer\.wte\.": "model.embed_tokens.", r"transformer\.ln_f\.": "model.norm.", r"transformer\.h\.": "model.layers.",
-    r"\.ln_1\.": ".input_layernorm.", r"\.ln_2\.": ".post_attention_layernorm.", r"\.attn\.c_proj\.": ".self_attn.o_proj.",
-    r"\.mlp\.w1\.": ".mlp.up_proj.", r"\.mlp\.w2\.": ".mlp.gate_proj.", r"\.mlp\.c_proj\.": ".mlp.down_proj.",
-}
+NAMES = {  # 重みの名前の、第 1 世代での並びと Qwen2 での並び
+    "transformer.wte": "model.embed_tokens", "transformer.ln_f": "model.norm", "transformer.h": "model.layers",
+    "ln_1": "input_layernorm", "ln_2": "post_attention_layernorm", "attn.c_proj": "self_attn.o_proj",
+    "mlp.w1": "mlp.up_proj", "mlp.w2": "mlp.gate_proj", "mlp.c_proj": "mlp.down_proj"}
 
 
-def convert_config(old):
+def qwen_config(old):
     """Qwen の config.json (dict) から Qwen2Config を作る。同じ関数にならない設定なら ValueError。"""
     from transformers import Qwen2Config
 
-    expected = {"no_bias": True, "rotary_pct": 1.0, "kv_channels": old.get("hidden_size", 0) // old.get("num_attention_heads", 1)}
+    expected = {"no_bias": True, "rotary_pct": 1.0, "kv_channels": old["hidden_size"] // old["num_attention_heads"]}
     different = [f"{k}: {old.get(k)}" for k, v in expected.items() if old.get(k) != v]
     if different:
         raise ValueError(f"Qwen2 の形に直せない設定です ({', '.join(different)})")
@@ -50,46 +48,25 @@ def convert_config(old):
         bos_token_id=None, eos_token_id=None)
 
 
-def convert_weights(tensors):
-    """Qwen の重み {名前: テンソル} を Qwen2 の名前にする。q、k、v をまとめた c_attn (3H, ...) は三つに分ける。"""
-    result = {}
-    for name, tensor in tensors.items():
-        if name.endswith("rotary_emb.inv_freq"):
-            continue
-        for old, new in NAMES.items():
-            name = re.sub(old, new, name)
-        if ".attn.c_attn." in name:
-            for part, piece in zip("qkv", tensor.chunk(3)):
-                result[name.replace(".attn.c_attn.", f".self_attn.{part}_proj.")] = piece.contiguous()
-        else:
-            result[name] = tensor
-    return result
-
-
-def prepare_qwen(folder):
-    """folder にある Qwen 第 1 世代のモデルを、その場で Qwen2 の形に直す。重みは 1 ファイルずつ読む。"""
-    from safetensors.torch import load_file, save_file
+def prepare_qwen(folder, config):
+    """folder にある Qwen 第 1 世代のモデルを、その場で Qwen2 の形に直す。"""
     from tokenizers import normalizers
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+    from transformers.conversion_mapping import register_checkpoint_conversion_mapping
     from transformers.convert_slow_tokenizer import TikTokenConverter
+    from transformers.core_model_loading import Chunk, WeightConverter, WeightRenaming
 
-    shards = sorted(folder.glob("*.safetensors"))
-    if not shards or not (folder / "qwen.tiktoken").exists():
-        raise ValueError("*.safetensors と qwen.tiktoken がそろっていません")
-    config = convert_config(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    where = {}
-    for shard in shards:
-        tensors = convert_weights(load_file(shard))
-        save_file(tensors, shard, metadata={"format": "pt"})
-        where |= dict.fromkeys(tensors, shard.name)
-    if len(shards) > 1:
-        size = sum(s.stat().st_size for s in shards)
-        (folder / "model.safetensors.index.json").write_text(
-            json.dumps({"metadata": {"total_size": size}, "weight_map": where}), encoding="utf-8")
     fast = TikTokenConverter(str(folder / "qwen.tiktoken"), pattern=PATTERN, extra_special_tokens=SPECIAL).converted()
     fast.normalizer = normalizers.NFC()
-    config.dtype = next(iter(tensors.values())).dtype
-    config.save_pretrained(folder)
+    split = WeightConverter("attn.c_attn", [f"self_attn.{part}_proj" for part in "qkv"], [Chunk(dim=0)])
+    renames = [WeightRenaming(rf"(?<=\b){re.escape(old)}(?=\.)", new) for old, new in NAMES.items()]
+    register_checkpoint_conversion_mapping("qwen2", [*renames, split], overwrite=True)
+    model, found = Qwen2ForCausalLM.from_pretrained(folder, config=qwen_config(config), dtype="auto", output_loading_info=True)
+    if found["missing_keys"]:  # transformers は、ない重みを黙って乱数で埋める
+        raise ValueError(f"重み {sorted(found['missing_keys'])[0]} がありません")
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    model.save_pretrained(folder, save_original_format=False)
     PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, pad_token=EOS).save_pretrained(folder)
 
 
@@ -100,10 +77,20 @@ def prepare_sentencepiece(folder):
 
     LlamaTokenizer.from_pretrained(folder).save_pretrained(folder)
     original = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    text = TRAIN_INSTRUCTION.format(labels="0, 1", question="和名は? ＡＢ１２ 𠮷 😀", choices="0: クリオネ\n1: x  y")
-    if tokenizer(text)["input_ids"] != [original.bos_id(), *original.encode(text)]:
+    text = Question("和名は? ＡＢ１２ 𠮷 😀", ("クリオネ", "x  y"), 0).prompt
+    if PreTrainedTokenizerFast.from_pretrained(folder)(text)["input_ids"] != [original.bos_id(), *original.encode(text)]:
         raise ValueError("tokenizer.model を同じトークン列の tokenizer.json に直せませんでした")
+
+
+def fetch(source, folder):
+    """モデル (hugging face の名前、または手元のフォルダ) を folder に写す。"""
+    from huggingface_hub import list_repo_files, snapshot_download
+
+    if Path(source).is_dir():
+        shutil.copytree(source, folder)
+    else:
+        weights = "*.safetensors" if any(name.endswith(".safetensors") for name in list_repo_files(source)) else "pytorch_model*.bin"
+        snapshot_download(source, local_dir=folder, allow_patterns=["*.json", "*.tiktoken", "tokenizer.model", weights])
 
 
 def main():
@@ -111,22 +98,16 @@ def main():
     parser.add_argument("source", help="hugging face のモデル名、または手元のフォルダ")
     parser.add_argument("output", type=Path, help="書き出すフォルダ (まだないもの)")
     args = parser.parse_args()
-    if args.output.exists():
-        fail(f"{args.output} はもうあります。消すか、別の名前にしてください。")
+    if args.output.exists() or not args.output.absolute().parent.is_dir():
+        fail(f"{args.output} は、もうあるか、置くフォルダがありません。別の名前にしてください。")
     quiet(args.source)
-    from huggingface_hub import list_repo_files, snapshot_download
-
     with tempfile.TemporaryDirectory(dir=args.output.absolute().parent, prefix=f".{args.output.name}-") as work:
-        folder = Path(work) / "model"
+        folder = Path(work, "model")
         try:
-            if Path(args.source).is_dir():
-                shutil.copytree(args.source, folder)
-            else:
-                safe = any(name.endswith(".safetensors") for name in list_repo_files(args.source))
-                snapshot_download(args.source, local_dir=folder, allow_patterns=[
-                    "*.json", "*.tiktoken", "tokenizer.model", "*.safetensors" if safe else "pytorch_model*.bin"])
-            if json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "qwen":
-                prepare_qwen(folder)
+            fetch(args.source, folder)
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if config["model_type"] == "qwen":
+                prepare_qwen(folder, config)
             elif (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
                 prepare_sentencepiece(folder)
             else:

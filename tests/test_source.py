@@ -1,34 +1,31 @@
-"""手順1と手順2: 変換した文字列、乱数、エラー。"""
+"""手順1と手順2: 変換した文字列、選択肢の選び方、漏れの検査、エラー。"""
 
 import json
 import random
 
 import pytest
-from conftest import ROOT, read, run, run_error, write_rows
+from conftest import DEMO, ROOT, quiz_of, read, run, step, step_error, write_rows
 
-from convert_train import prompt_of
+from quiz.source import draw_choices
 
 BOB = {"qid": "bob", "question": "格闘家ボブ・サップの出身国はどこでしょう?", "answer_entity": "アメリカ合衆国",
        "answer_candidates": ["アメリカ合衆国", "オレゴン州", "イギリス", "コロラド州", "ミシガン州"]}
 CLIONE = {"qid": "clione", "answer_entity": "クリオネ",
           "question": "和名をハダカカメガイといい、実は巻き貝の一種とされている、その姿から「流氷の天使」と呼ばれる動物は何でしょう?",
           "answer_candidates": ["クリオネ", "ミズダコ", "オオイカリナマコ", "イソギンチャクモエビ", "アカシマシラヒゲエビ"]}
-DEMO = ROOT / "data/demo"
 
 
 def seed_giving(tmp_path, script, row, order):
     """選択肢が order の順に並ぶ種を探して変換し、その 1 件を返す。"""
-    from convert_train import draw_choices
-
     seed = next(s for s in range(2000) if draw_choices(row, None, s)[0] == order)
     write_rows(tmp_path / "in.json", row)
-    run(script, "in.json", "-o", "out.json", "--seed", seed, cwd=tmp_path)
+    step(script, "in.json", "-o", "out.json", "--seed", seed, cwd=tmp_path)
     return read(tmp_path / "out.json")
 
 
 def test_golden_train(tmp_path):
     """チュートリアルの学習の例と 1 文字違わない。"""
-    records = seed_giving(tmp_path, "convert_train.py", BOB, ["オレゴン州", "イギリス", "アメリカ合衆国", "コロラド州", "ミシガン州"])
+    records = seed_giving(tmp_path, "convert_train", BOB, ["オレゴン州", "イギリス", "アメリカ合衆国", "コロラド州", "ミシガン州"])
     assert records == [{
         "instruction": "以下の問題について、0, 1, 2, 3, 4の選択肢から選んで答えてください。\n\n"
                        "問題: 格闘家ボブ・サップの出身国はどこでしょう? \n選択肢\n\n"
@@ -38,7 +35,7 @@ def test_golden_train(tmp_path):
 
 def test_golden_eval(tmp_path):
     """チュートリアルの評価の例と 1 文字違わない。"""
-    records = seed_giving(tmp_path, "convert_eval.py", CLIONE,
+    records = seed_giving(tmp_path, "convert_eval", CLIONE,
                           ["ミズダコ", "オオイカリナマコ", "クリオネ", "イソギンチャクモエビ", "アカシマシラヒゲエビ"])
     assert records == [{
         "instruction": "以下の問題について、0, 1, 2, 3, 4から選んで答えてください。\n問題: 和名をハダカカメガイといい、"
@@ -49,11 +46,11 @@ def test_golden_eval(tmp_path):
 
 def test_eval_prompt_is_train_prompt(tmp_path):
     """同じ行を学習用と評価用に変換すると、モデルに渡す文字列は同じになる。"""
-    run("convert_train.py", DEMO / "dev1_questions.json", "-o", "train.json", cwd=tmp_path)
-    run("convert_eval.py", DEMO / "dev1_questions.json", "-o", "quiz.json", cwd=tmp_path)
+    step("convert_train", DEMO / "dev1_questions.json", "-o", "train.json", cwd=tmp_path)
+    step("convert_eval", DEMO / "dev1_questions.json", "-o", "quiz.json", cwd=tmp_path)
     train, quiz = read(tmp_path / "train.json"), read(tmp_path / "quiz.json")
-    assert [(r["instruction"], r["output"]) for r in train] == [(prompt_of(r), r["output"]) for r in quiz]
-    assert prompt_of({"instruction": train[0]["instruction"], "output": ""}) == train[0]["instruction"]
+    assert [(r["instruction"], r["output"]) for r in train] == [(q.prompt, q.answer) for q in quiz_of(tmp_path / "quiz.json")]
+    assert [q.prompt for q in quiz_of(tmp_path / "train.json", 3)] == [r["instruction"] for r in train[:3]]
     assert {r["genre"] for r in train} == {r["genre"] for r in quiz} == {"芸能", "学問", "雑学", "アニメ", "スポーツ"}
 
 
@@ -63,7 +60,7 @@ def test_choices_do_not_depend_on_other_rows(tmp_path):
     (tmp_path / "all.json").write_text("".join(lines), encoding="utf-8")
     (tmp_path / "less.json").write_text("".join(lines[:3] + lines[4:]), encoding="utf-8")
     for source, *rest in (("all.json",), ("less.json",), ("all.json", "--seed", "1", "-o", "seed1.json")):
-        run("convert_eval.py", source, "-o", f"out-{source}", *rest, cwd=tmp_path)
+        step("convert_eval", source, "-o", f"out-{source}", *rest, cwd=tmp_path)
     whole = read(tmp_path / "out-all.json")
     assert read(tmp_path / "out-less.json") == whole[:3] + whole[4:]
     assert sum(a["input"] != b["input"] for a, b in zip(whole, read(tmp_path / "seed1.json"))) > len(whole) * 0.9
@@ -71,7 +68,7 @@ def test_choices_do_not_depend_on_other_rows(tmp_path):
 
 def test_answer_positions_and_distractors(tmp_path):
     """正解の位置は偏らず、誤答は候補から選ばれて重ならない。"""
-    out = run("convert_train.py", DEMO / "train_questions.json", cwd=tmp_path).stdout
+    out = step("convert_train", DEMO / "train_questions.json", cwd=tmp_path).stdout
     records = read(tmp_path / "train-5-inst.json")
     rows = [json.loads(line) for line in (DEMO / "train_questions.json").read_text(encoding="utf-8").splitlines()]
     counts = [sum(r["output"].startswith(f"{k}:") for r in records) for k in range(5)]
@@ -90,32 +87,42 @@ def test_skipped_rows_and_number_of_choices(tmp_path):
             {**four, "qid": "y", "question": "一つだけ?", "answer_candidates": ["い"]},
             {**four, "qid": "z", "question": "穴_うめ_?", "answer_candidates": ["い", "ろ", "は", "に"]}]
     write_rows(tmp_path / "in.json", *rows)
-    out = run("convert_train.py", "in.json", "-o", "out.json", cwd=tmp_path).stdout
+    out = step("convert_train", "in.json", "-o", "out.json", cwd=tmp_path).stdout
     assert "読んだ 6 問 / 書く 3 問 / 飛ばした 3 問, 問題が重複 1, 正解が候補にない 1, 候補が足りない 1" in out
     records = read(tmp_path / "out.json")
     assert records[1]["instruction"].startswith("以下の問題について、0, 1, 2, 3の選択肢から")
     assert "問題: 穴うめ? \n" in records[2]["instruction"]
-    run("convert_train.py", "in.json", "-o", "out.json", "--num-choices", "5", cwd=tmp_path)
+    step("convert_train", "in.json", "-o", "out.json", "--num-choices", "5", cwd=tmp_path)
     assert len(read(tmp_path / "out.json")) == 1
-    run("convert_train.py", "in.json", "-o", "out.json", "--num-choices", "3", "--max-questions", "1", cwd=tmp_path)
+    step("convert_train", "in.json", "-o", "out.json", "--num-choices", "3", "--max-questions", "1", cwd=tmp_path)
     assert [r["instruction"].count("\n") for r in read(tmp_path / "out.json")] == [11]
 
 
 def test_json_array_and_bom(tmp_path):
     """配列でも、BOM が付いていても読める。"""
     (tmp_path / "in.json").write_text("\ufeff" + json.dumps([BOB, CLIONE], ensure_ascii=False, indent=1), encoding="utf-8")
-    run("convert_eval.py", "in.json", "-o", "out.json", cwd=tmp_path)
+    step("convert_eval", "in.json", "-o", "out.json", cwd=tmp_path)
     assert len(read(tmp_path / "out.json")) == 2
 
 
 def test_leak_is_reported(tmp_path):
-    """学習用ファイルにもある問題の数を知らせる。なければ黙っている。"""
-    write_rows(tmp_path / "train_questions.json", BOB)
+    """学習用ファイルにもある問題の数を知らせる。全角と半角の違いは問わず、ファイルの名前は選べる。調べられなければ、そう言う。"""
+    write_rows(tmp_path / "train_questions.json", BOB | {"question": BOB["question"].replace("?", "？")})
     write_rows(tmp_path / "dev.json", BOB, CLIONE)
-    run("convert_train.py", "train_questions.json", cwd=tmp_path)
-    assert "1 問は train-5-inst.json にもあります" in run("convert_eval.py", "dev.json", cwd=tmp_path).stderr
+    assert "train-5-inst.json がないので" in step("convert_eval", "dev.json", cwd=tmp_path).stderr
+    step("convert_train", "train_questions.json", cwd=tmp_path)
+    assert "1 問は train-5-inst.json にもあります" in step("convert_eval", "dev.json", cwd=tmp_path).stderr
+    (tmp_path / "train-5-inst.json").rename(tmp_path / "mine.json")
+    assert "1 問は mine.json にもあります" in step("convert_eval", "dev.json", "--train", "mine.json", cwd=tmp_path).stderr
     write_rows(tmp_path / "dev.json", CLIONE)
-    assert not run("convert_eval.py", "dev.json", cwd=tmp_path).stderr
+    assert not step("convert_eval", "dev.json", "--train", "mine.json", cwd=tmp_path).stderr
+
+
+def test_candidates_equal_but_for_width():
+    """全角と半角だけが違う候補は、1 つの選択肢。正解の表記は answer_entity のもの。"""
+    row = {"qid": "1", "question": "?", "answer_entity": "ＡＢＣ", "answer_candidates": ["ABC", "DEF", "ＤＥＦ", "GHI", "G H I", "JKL"]}
+    choices, label = draw_choices(row, None, 0)
+    assert sorted(choices) == ["DEF", "GHI", "JKL", "ＡＢＣ"] and choices[label] == "ＡＢＣ"
 
 
 GOOD = json.dumps(BOB, ensure_ascii=False)
@@ -133,7 +140,7 @@ BAD_FILES = {
 }
 
 
-@pytest.mark.parametrize("script", ["convert_train.py", "convert_eval.py"])
+@pytest.mark.parametrize("script", ["convert_train", "convert_eval"])
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_bad_input(tmp_path, script, name):
     """どの間違いでも、ファイルと行を示す 1 行で終わり、前の出力は変わらない。"""
@@ -141,14 +148,14 @@ def test_bad_input(tmp_path, script, name):
     if content is not None:
         (tmp_path / "bad.json").write_bytes(content)
     (tmp_path / "out.json").write_text("前の出力", encoding="utf-8")
-    assert where in run_error(script, "bad.json", "-o", "out.json", cwd=tmp_path)
+    assert where in step_error(script, "bad.json", "-o", "out.json", cwd=tmp_path)
     assert (tmp_path / "out.json").read_text(encoding="utf-8") == "前の出力"
     assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_unwritable_output(tmp_path):
     write_rows(tmp_path / "in.json", BOB)
-    assert "nowhere/out.json" in run_error("convert_train.py", "in.json", "-o", "nowhere/out.json", cwd=tmp_path)
+    assert "nowhere/out.json" in step_error("convert_train", "in.json", "-o", "nowhere/out.json", cwd=tmp_path)
 
 
 def test_13000_rows(tmp_path):

@@ -5,18 +5,20 @@ from collections import Counter
 
 import datasets
 import pytest
-from conftest import DEMO, read, run
+from conftest import FAST, read, run, step
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-import run_quiz
+from quiz.config import read_config
+from quiz.model import encode_prompts, load_tokenizer
+from quiz.plain import Labels
 
 
 def check_parity(work, base, train_file="train-5-inst.json"):
     """学習でマスクされた (-100 の) トークン列 = 評価で渡すトークン列 = tokenizer.json そのものの結果。"""
-    config = run_quiz.read_config(next(work.glob("qlora-*.yml")))
+    config = read_config(next(work.glob("qlora-*.yml")))
     prompts = [r["instruction"] for r in read(work / train_file)]
-    fed = run_quiz.encode_prompts(run_quiz.load_tokenizer(base, config), base, prompts)
+    fed = encode_prompts(load_tokenizer(base, config), base, prompts)
     raw = Tokenizer.from_file(str(base / "tokenizer.json")).encode_batch(prompts)
     assert [e.ids for e in raw] == fed
     prepared = datasets.load_from_disk(str(max((work / "last_run_prepared").glob("*/"), key=lambda p: p.stat().st_mtime)))
@@ -28,7 +30,7 @@ def check_parity(work, base, train_file="train-5-inst.json"):
 def test_token_parity_demo(demo):
     base = demo.parent / "model"
     prepared = check_parity(demo, base)
-    tokenizer = run_quiz.load_tokenizer(base, {"tokenizer_type": "PreTrainedTokenizerFast"})
+    tokenizer = load_tokenizer(base, FAST)
     outputs = Counter(tokenizer.decode([x for x in row["labels"] if x != -100]) for row in prepared)
     assert outputs == Counter(r["output"] + tokenizer.eos_token for r in read(demo / "train-5-inst.json"))
 
@@ -36,20 +38,9 @@ def test_token_parity_demo(demo):
 def test_token_parity_llama(llama, llama_run):
     prepared = check_parity(llama_run, llama)
     assert all(row["input_ids"][0] == 1 and row["input_ids"][-1] == 2 for row in prepared)
-    labels, tail = run_quiz.label_tokens(run_quiz.load_tokenizer(llama, {"tokenizer_type": "PreTrainedTokenizerFast"}), 5)
+    labels = Labels(load_tokenizer(llama, FAST), 5).tokens
     starts = {tuple(x for x in row["labels"] if x != -100)[:len(labels[0])] for row in prepared}
     assert starts == set(map(tuple, labels))
-
-
-def test_changed_tokens_are_refused(demo, tmp_path):
-    """tokenizer_type を外すと transformers が正規化を変える。run_quiz.py は黙って続けない。"""
-    text = (demo / "qlora-demo.yml").read_text(encoding="utf-8").replace("../model", str(demo.parent / "model"))
-    (tmp_path / "q.yml").write_text(text.replace("tokenizer_type: PreTrainedTokenizerFast", "tokenizer_type: AutoTokenizer"))
-    wide = (demo / "quiz.json").read_text(encoding="utf-8").replace("?", "？")
-    (tmp_path / "quiz.json").write_text(wide, encoding="utf-8")
-    result = run("run_quiz.py", "--config", "q.yml", "--base", cwd=tmp_path, status=1)
-    assert "トークン列が tokenizer.json と違います" in result.stderr and "Traceback" not in result.stderr
-    assert not list(tmp_path.glob("result*"))
 
 
 def test_adapter_targets(demo):
@@ -70,26 +61,23 @@ def test_adapter_targets_llama(llama_run):
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def test_training_file_is_read_again(llama_run, tmp_path):
-    """学習用ファイルを作り直したら、前のトークン列ではなく新しいファイルで学習する。"""
-    work = shutil.copytree(llama_run, tmp_path / "again")
-    run("convert_train.py", DEMO / "train_questions.json", "--max-questions", "20", cwd=work)
-    run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "1", cwd=work)
-    prepared = datasets.load_from_disk(str(next((work / "last_run_prepared").glob("*/"))))
-    assert len(prepared) == 20
+def test_format_is_kept_beside_the_adapter(llama_run):
+    """学習に使った最初の 1 件が、アダプタの隣に残る。"""
+    assert read(llama_run / "llama-qlora-out/train_example.json") == read(llama_run / "train-5-inst.json")[:1]
 
 
-def test_two_processes_train_together(llama_run, tmp_path):
+def test_two_processes_train_together(llama_run, tmp_path, monkeypatch):
     """accelerate launch の 2 プロセス (CPU、gloo) が、問題を分けて 1 つのアダプタを学習する (DDP)。"""
     work = shutil.copytree(llama_run, tmp_path / "ddp")
     with (work / "qlora-opencalm.yml").open("a") as f:
         f.write("\nmax_memory:\n  cpu: 8GiB\n")  # Axolotl は 2 プロセスなら GPU があると決めてかかるので、CPU に置かせる
-    run("env", "ACCELERATE_USE_CPU=true", "accelerate", "launch", "--multi_gpu", "--num_processes", "2", "-m", "axolotl.cli.train",
-        "qlora-opencalm.yml", "--max_steps", "1", "--output_dir", "ddp-out", cwd=work)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "-m", "axolotl.cli.train", "qlora-opencalm.yml",
+        "--max_steps", "1", "--output_dir", "ddp-out", cwd=work)
     state = read(work / "ddp-out/checkpoint-1/trainer_state.json")
     # 1 回の更新で、YAML の 16 問 × 4 を 2 プロセス分使う。ばらばらに学習していれば、この半分になる。
     assert state["epoch"] == pytest.approx(2 * 16 * 4 / len(read(work / "train-5-inst.json")), rel=0.2)
-    run("run_quiz.py", "--model", "ddp-out", "--max-questions", "2", cwd=work)
+    step("run_quiz", "--model", "ddp-out", "--max-questions", "2", cwd=work)
 
 
 def test_yaml_has_no_deprecated_key(demo):

@@ -1,0 +1,81 @@
+"""YAML のモデルで手順3の学習ができるかを、学習の前に数秒で確かめる。
+
+    python -m quiz.check qlora-opencalm.yml      # モデルの取得は、設定とトークナイザだけ
+"""
+
+import argparse
+from pathlib import Path
+
+from quiz.config import read_config, train_files
+from quiz.files import fail
+from quiz.memory import GIB, estimate
+from quiz.model import encode_prompts, load_tokenizer, quiet
+from quiz.source import read_converted
+
+STEP1 = "手順1からやり直してください: python convert_train.py"
+
+
+def find_problem(yaml, questions):
+    """モデルとトークナイザの問題を 1 つ、文で返す。なければ (transformers の設定, 最長の行のトークン数)。"""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.utils import cached_file
+
+    base, trust = yaml["base_model"], bool(yaml.get("trust_remote_code"))
+    prepare = f"python -m quiz.prepare {base} {Path(base).name} で直し、base_model をそのフォルダにしてください。"
+    try:
+        kind = transformers.PreTrainedConfig.get_config_dict(base)[0].get("model_type")
+    except OSError:
+        return (f"base_model {base} を取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめてください。"
+                "承認の要るモデルは、先に hf auth login が要ります。")
+    if kind == "qwen":
+        return f"{base} は Qwen 第 1 世代で、今の transformers では動きません。{prepare}"
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not trust:
+        return f"{base} の構造 {kind} を、今の transformers は知りません。docs/models.md の表のモデルを使ってください。"
+    if yaml.get("attn_implementation") == "flash_attention_2" and not transformers.utils.is_flash_attn_2_available():
+        return "attn_implementation が flash_attention_2 ですが、flash-attn か GPU がありません。sdpa にしてください。"
+    if not cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False):
+        return f"{base} には tokenizer.json がありません。{prepare}"
+    config, tokenizer = transformers.AutoConfig.from_pretrained(base, trust_remote_code=trust), load_tokenizer(base, yaml)
+    if tokenizer.eos_token is None:
+        return f"{base} には終わりの記号 (eos_token) がなく、回答の終わりを教えられません。別のモデルを使ってください。"
+    answers = tokenizer([q.answer for q in questions], add_special_tokens=False)["input_ids"]
+    lengths = [len(p) + len(a) + 1 for p, a in zip(encode_prompts(tokenizer, base, [q.prompt for q in questions]), answers)]
+    limit, longest = yaml["sequence_len"], max(lengths)
+    if limit > (getattr(config, "max_position_embeddings", None) or limit):
+        return f"sequence_len {limit} は、{base} の扱える長さ {config.max_position_embeddings} を超えています。"
+    if longest > limit:
+        return (f"{sum(n > limit for n in lengths)} 問が sequence_len {limit} を超え (最長 {longest})、Axolotl に黙って捨てられます。"
+                "sequence_len を増やすか、--num-choices を減らして手順1からやり直してください。")
+    return config, longest
+
+
+def check(path):
+    """YAML のモデルで学習できるかを確かめ、できなければ 1 行で終わる。"""
+    yaml = read_config(path)
+    base, questions = yaml["base_model"], [q for file in train_files(yaml) for q in read_converted(file, STEP1)]
+    quiet(base)  # ライブラリの読み込みは数秒かかるので、入力の間違いを調べ終えてからにする
+    import psutil
+    import torch
+
+    try:
+        found = find_problem(yaml, questions)
+    except (OSError, ValueError, AttributeError) as e:
+        found = f"{base} を読めません ({str(e).strip().splitlines()[0]})。docs/models.md の表のモデルを使ってください。"
+    if isinstance(found, str):
+        fail(f"{path}: {found}")
+    config, longest = found
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else psutil.virtual_memory().available
+    n, train = estimate(config, yaml, longest, device)
+    if train > memory / GIB:
+        fail(f"{path}: {base} の学習には約 {train:.1f} GiB 要りますが、{'GPU' if device == 'cuda' else '使えるメモリ'}は "
+             f"{memory / GIB:.1f} GiB です。micro_batch_size を減らすか、小さいモデルにしてください。")
+    print(f"{base}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。"
+          f"学習に約 {train:.1f} GiB ({device} {memory / GIB:.1f} GiB)\n次は: accelerate launch -m axolotl.cli.train {path}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("yaml", help="確かめる YAML")
+    check(parser.parse_args().yaml)

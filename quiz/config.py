@@ -1,0 +1,61 @@
+"""手順3と手順4が同じ YAML に従うために: 設定を読み、基のモデルとアダプタを決める。"""
+
+from pathlib import Path
+
+import yaml
+
+from quiz.files import fail, read_records, read_text
+from quiz.source import read_converted
+
+EXAMPLE = "train_example.json"  # アダプタの隣に残す、学習に使った最初の 1 件 (quiz/training.py が書く)
+
+
+def read_config(path):
+    """Axolotl の YAML を読んで dict を返す。"""
+    try:
+        config = yaml.safe_load(read_text(path, "--config で YAML の場所を指定してください。"))
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        fail(f"{path}:{mark.line + 1 if mark else 1}: YAML として読めません。字下げと : の後の空白を確かめてください。")
+    if not isinstance(config, dict) or not all(isinstance(config.get(key), str) for key in ("base_model", "output_dir")):
+        fail(f"{path}:1: base_model か output_dir がありません。元の qlora-opencalm.yml と比べてください。")
+    return config
+
+
+def train_files(config):
+    """学習用ファイルの名前のリスト。"""
+    return [d["path"] for d in config.get("datasets") or () if isinstance(d, dict) and "path" in d]
+
+
+def same_model(base, trained_on, adapter):
+    """アダプタを学習した基のモデル trained_on が base か。フォルダなら、名前ではなく実体で比べる。"""
+    # 相対パスは、学習したとき (output_dir のある所) から見たもの。
+    places = [Path(trained_on), Path(adapter).resolve().parent / trained_on]
+    return base == trained_on or Path(base).is_dir() and any(p.is_dir() and p.samefile(base) for p in places)
+
+
+def find_model(config, config_path, model=None, use_base=False):
+    """(基のモデル, アダプタのフォルダまたは None) を返す。model はアダプタのフォルダでも、モデルのフォルダや名前でもよい。"""
+    base = config["base_model"]
+    if model and not (Path(model) / "adapter_config.json").exists():
+        return model, None
+    if use_base:
+        return base, None
+    adapter = model or config["output_dir"]
+    todo = f"先に手順3の学習をしてください: accelerate launch -m axolotl.cli.train {config_path} (学習前のモデルなら --base)。"
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not Path(adapter, name).exists():
+            fail(f"{Path(adapter, name)} がありません。{todo}")
+    trained_on = next(read_records(Path(adapter, "adapter_config.json"), todo))[1].get("base_model_name_or_path") or ""
+    if not same_model(base, trained_on, adapter):
+        fail(f"{adapter} は {trained_on} を学習したアダプタですが、{config_path} の base_model は {base} です。"
+             "base_model と output_dir をそろえるか、学習し直してください。")
+    return base, adapter
+
+
+def check_format(adapter):
+    """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。書式の記録がなければ、その旨の文を返す。"""
+    example = Path(adapter, EXAMPLE)
+    if not example.exists():
+        return f"注意: {example} がないので、{adapter} をこの書式で学習したのか確かめられません。"
+    list(read_converted(example, f"{adapter} は別の書式で学習したアダプタです。書式を元に戻すか、手順1からやり直してください。"))

@@ -1,0 +1,48 @@
+"""表と同じ数字の棒グラフ。"""
+
+from io import BytesIO
+from statistics import fmean
+
+COLORS = {"モデル": "#6aa5dc", "学習前のモデル": "#f3bd7e", "公開の表": "#b8b8b8"}
+
+
+def plot(tables, suffix):
+    """{表の名前: 行のリスト} の図を、suffix (png、svg、pdf) の形式の bytes で返す。
+
+    棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。学習前のモデルの棒は、同じモデルの学習後の棒のすぐ下に置く。
+    """
+    import matplotlib_fontja  # noqa: F401  読み込むだけで日本語のフォント (IPAex ゴシック) になる
+    from matplotlib.figure import Figure
+
+    every, panels = [row for rows in tables.values() for row in rows], []
+    average = {name: fmean(row["score"] for row in every if row["name"] == name) for name in {row["name"] for row in every}}
+    for rows in tables.values():
+        befores = {id(row["base"]) for row in rows if row.get("base") and row["base"] is not row}
+        # どの分野でも同じ順に並べる。
+        panels.append(sorted((row for row in rows if id(row) not in befores), key=lambda row: -average[row["name"]]))
+    columns = min(3, len(panels))
+    heights = [max(map(len, panels[i:i + columns])) for i in range(0, len(panels), columns)]  # 段ごとの、棒の組の数
+    figure = Figure(figsize=(5 * columns + 1, 0.6 + sum(0.9 + 0.34 * h for h in heights)), layout="constrained")
+    axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=[h + 0.6 for h in heights])
+    handles, limit = {}, max(row["interval"][1] for row in every) + 0.1
+    for i, (ax, key, rows) in enumerate(zip(axes.flat, tables, panels)):
+        for y, row in enumerate(rows):
+            before = row["base"] if row.get("base") and row["base"] is not row else None
+            for bar, at in ((row, y - 0.2), (before, y + 0.2)) if before else ((row, y),):
+                label = "公開の表" if "digits" in bar else "学習前のモデル" if bar.get("base") is bar else "モデル"
+                low, high = bar["interval"]  # n 問中 0 問や n 問で、丸めの誤差から負の長さにならないように max を取る
+                handles[label] = ax.barh(at, bar["score"], 0.4 if before else 0.6, color=COLORS[label], capsize=1.5,
+                                         xerr=[[max(0, bar["score"] - low)], [max(0, high - bar["score"])]], error_kw={"linewidth": 0.9})
+                ax.text(high + 0.012 * limit, at, f"{bar['score']:.2f}", va="center", fontsize=7)
+            if row["chance"]:
+                handles["当てずっぽう"] = ax.vlines(row["chance"], y - 0.5, y + 0.5, color="#c53030", linestyle="--", linewidth=1)
+        # 同じ段では棒の太さをそろえ、上から詰める。
+        ax.set(title=key, xlim=(0, limit), ylim=(heights[i // columns] - 0.4, -0.6), yticks=range(len(rows)))
+        ax.set_yticklabels([row["name"] for row in rows], fontsize=8)
+    for ax in axes.flat[len(panels):]:
+        ax.remove()
+    figure.supxlabel("正解率 (ひげは 95 % 区間)", fontsize=9)
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)
+    image = BytesIO()
+    figure.savefig(image, format=suffix, dpi=130)
+    return image.getvalue()

@@ -1,0 +1,64 @@
+"""学習に要るメモリの見積もりと、モデルの表。
+
+    python -m quiz.memory                 # data/models.csv のモデルの表 (Markdown)。学習の GiB つき
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+from quiz.config import read_config
+from quiz.model import quiet
+
+ROOT = Path(__file__).parents[1]
+GIB = 2**30
+NF4_BYTES = 0.5 + (1 + 4 / 256) / 64  # 重み 1 個。64 個ごとの倍率は 8 ビットで、その倍率 256 個ごとに fp32 が 1 つ (QLoRA, 2023, §3)
+ROW = 256  # 表で仮定する 1 行のトークン数 (デモの最長は 113)
+TRAINED_BYTES = 16  # LoRA の 1 個。fp32 の重みと勾配、AdamW の 2 つの平均
+COLUMNS = "名前", "base_model", "構造", "種類", "パラメータ", "ライセンス", "学習", "ほかに要るもの", "確かめた範囲"
+
+
+def estimate(config, yaml, length, device="cuda"):
+    """(パラメータ数, 学習の GiB) を返す。config は transformers の設定、yaml は YAML の dict。
+
+    length トークンの行が micro_batch_size 個並ぶとき。重みのほか、層ごとの入力 (勾配チェックポイント) と、計算し直す 1 層、
+    logits の分を数えた概算。CUDA そのものの約 0.5 GiB は含まない。
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):  # 重みは作らない
+        model = AutoModelForCausalLM.from_config(config)
+    half = 4 if device == "cpu" else 2  # CPU では fp32 で計算する
+    head = model.get_output_embeddings()
+    linears = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    quantized = {id(m.weight) for m in linears} if yaml.get("load_in_4bit") else set()
+    size = 0
+    for name, p in model.named_parameters():  # 共有の埋め込みは 1 度だけ出る
+        # Axolotl は、埋め込みと lm_head のほかの量子化しない重みを fp32 に直してから学習する。
+        size += p.numel() * (NF4_BYTES if id(p) in quantized else half if "embed_tokens" in name or "lm_head" in name else 4)
+    adapter = sum(yaml["lora_r"] * (m.in_features + m.out_features) for m in linears)
+    layers, hidden = config.num_hidden_layers, config.hidden_size
+    layer = max(sum(m.in_features + m.out_features for m in linears) / layers, 1)  # 1 層の線形層の入出力
+    kept = layers * hidden + layer if yaml.get("gradient_checkpointing") else layers * layer
+    size += adapter * TRAINED_BYTES + yaml["micro_batch_size"] * length * (2 * half * kept + config.vocab_size * (2 * half + 8))
+    return sum(p.numel() for p in model.parameters()), size / GIB
+
+
+def table():
+    """data/models.csv の表を Markdown にする。"""
+    quiet(".")
+    from transformers import AutoConfig
+
+    lines, yaml = [f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|"], read_config(ROOT / "qlora-opencalm.yml")
+    for row in csv.DictReader((ROOT / "data/models.csv").read_text(encoding="utf-8").splitlines()):
+        shape = {k: int(v) for k, v in row.items() if v.isdigit()}
+        n, train = estimate(AutoConfig.for_model(row["model_type"], **shape), yaml, ROW)
+        values = [row["name"], row["hub"], row["model_type"], row["kind"], f"{n / 1e9:.2f} B", row["licence"], f"{train:.1f}"]
+        lines.append(f"| {' | '.join([*values, row['needs'], row['checked']])} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    print(table())

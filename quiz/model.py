@@ -1,0 +1,96 @@
+"""トークナイザ、モデル、アダプタを、学習 (Axolotl) と同じ形で読む。"""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+
+from quiz.files import fail
+
+
+def quiet(base):
+    """利用状況の送信と、学生に関係のない警告を止める。base が手元のフォルダなら、ネットワークも使わせない。ライブラリより先に呼ぶ。"""
+    os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
+    if Path(base).is_dir():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="bitsandbytes")
+    import huggingface_hub
+    import transformers
+
+    huggingface_hub.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def load_tokenizer(base, config):
+    """学習と同じトークナイザを読む。YAML の tokenizer_type と trust_remote_code に従う。"""
+    import transformers
+
+    cls = getattr(transformers, config.get("tokenizer_type") or "AutoTokenizer")
+    tokenizer = cls.from_pretrained(base, trust_remote_code=bool(config.get("trust_remote_code")))
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def encode_prompts(tokenizer, base, prompts):
+    """プロンプトをトークン列のリストにする。モデルの tokenizer.json そのものの結果と違えば終わる。"""
+    from tokenizers import Tokenizer
+    from transformers.utils import cached_file
+
+    raw, encoded = Tokenizer.from_file(cached_file(base, "tokenizer.json")), []
+    raw.no_padding()
+    raw.no_truncation()
+    for i in range(0, len(prompts), 1000):  # まとめて渡すと、途中の結果が問題の何十倍ものメモリを使う
+        chunk = prompts[i:i + 1000]
+        ours = tokenizer(chunk, add_special_tokens=False)["input_ids"]
+        for prompt, ids, expected in zip(chunk, ours, raw.encode_batch_fast(chunk, add_special_tokens=False)):
+            if ids != expected.ids:
+                fail(f"{base} のトークン列が tokenizer.json と違います (問題: {prompt[:60]!r})。"
+                     "YAML の tokenizer_type を PreTrainedTokenizerFast にして、学習からやり直してください。")
+        encoded += tokenizer(chunk)["input_ids"]
+    return encoded
+
+
+def precision(config, device):
+    """計算の精度。CPU は fp32。GPU は、YAML が fp16 と言うか bf16 の回路がなければ fp16、ほかは bf16。"""
+    import torch
+
+    if device.type == "cpu":
+        return torch.float32
+    # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す。
+    half = config.get("fp16") is True or torch.cuda.get_device_capability(device) < (8, 0)
+    return torch.float16 if half else torch.bfloat16
+
+
+def load_model(base, adapter, config, device):
+    """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。load_in_4bit なら nf4 に量子化する。"""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
+
+    device = torch.device(device)
+    dtype = precision(config, device)
+    # Axolotl が学習のときに使う設定と同じ。
+    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                      bnb_4bit_compute_dtype=dtype) if config.get("load_in_4bit") else None
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, quantization_config=quantization, device_map={"": device},
+        attn_implementation=config.get("attn_implementation") or "sdpa", trust_remote_code=bool(config.get("trust_remote_code")))
+    for module in model.modules() if device.type == "cpu" else ():
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes は、CPU の評価では bf16 で近似することがある
+            module.support_avx512bf16_for_cpu = False
+    # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう。
+    model.generation_config = GenerationConfig()
+    return (PeftModel.from_pretrained(model, adapter) if adapter else model).eval()
+
+
+def load(base, adapter, config, device):
+    """(tokenizer, model) を返す。読めなければ 1 行で終わる。"""
+    from safetensors import SafetensorError
+
+    try:
+        return load_tokenizer(base, config), load_model(base, adapter, config, device)
+    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as e:
+        fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません ({e})。base_model、output_dir、ネットワークを確かめてください。")

@@ -1,0 +1,22 @@
+"""全問を見て回るページ。形は page.html にあり、ここではデータを埋め込むだけ。"""
+
+import json
+from pathlib import Path
+
+
+def embed(value):
+    """HTML に埋め込む JSON。</script> や <!-- が問題文にあっても、そこで終わりと読まれないようにする。"""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c").encode("utf-8", "replace")
+
+
+def page(runs):
+    """ページを bytes のリストで返す。問題は 1 度だけ持つ。page.html は 50 問ずつ表示し、文字はすべて textContent で入れる。"""
+    questions, parts = {}, []
+    for run in runs:
+        answers = []
+        for r in run["records"]:
+            question = r["genre"] or "", r["question"], r["lines"], r["correct_answer"], r["label"], r["shown"]
+            answers.append([questions.setdefault(question, len(questions)), int(r["hit"]), r["answered"], r["output"], r["probs"]])
+        parts.append(embed({"name": run["name"], "answers": answers}))
+    head, tail = Path(__file__).with_name("page.html").read_bytes().split(b"DATA")
+    return [head, b'{"runs":[', b",".join(parts), b'],"questions":', embed(list(questions)), b"}", tail]

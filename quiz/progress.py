@@ -1,0 +1,91 @@
+"""途中結果: 答えたそばから書き足し、止まっても続きから始め、いくつかのプロセスで分担する。"""
+
+import glob
+import json
+import os
+import platform
+import re
+import time
+from contextlib import suppress
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from accelerate.utils import gather_object
+from tqdm import tqdm
+from transformers.utils import cached_file
+
+from quiz.files import fail
+from quiz.results import mark
+
+
+def conditions(base, adapter, config, model, questions):
+    """実行条件の dict。どれか 1 つでも違えば、途中結果の続きにはしない。"""
+    # モデルのファイルは大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。
+    folders = [Path(cached_file(base, "config.json")).parent, *([Path(adapter)] if adapter else [])]
+    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for folder in folders for p in sorted(folder.glob("*.*")) if p.is_file()]
+    digests = {"model_files": files, "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
+    gpu, libraries = torch.cuda.is_available(), ("torch", "transformers", "peft", "bitsandbytes")
+    return {"model": base, "adapter": adapter, **{k: config.get(k) for k in ("load_in_4bit", "tokenizer_type", "attn_implementation")},
+            "dtype": str(model.dtype), "hardware": torch.cuda.get_device_name() if gpu else f"CPU {os.cpu_count()} cores",
+            "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in libraries}},
+            **{k: sha256(repr(v).encode()).hexdigest()[:16] for k, v in digests.items()}}
+
+
+def parts_of(path):
+    """path の途中結果のファイル (result.json.part0, part1, ...) のリスト。"""
+    found = path.parent.glob(f"{glob.escape(path.name)}.part*")
+    return [p for p in found if re.fullmatch(r"part\d+", p.name.removeprefix(f"{path.name}."))]
+
+
+def read_part(path, run):
+    """途中結果の行のリスト。1 行目は実行条件で、これが run と違えば終わる。あとは 1 行に 1 問。"""
+    lines = []
+    for line in path.read_bytes().splitlines():
+        with suppress(ValueError):  # 書いている途中で止まった行。なかったことにする
+            lines.append(json.loads(line))
+    differences = [f"{k}: {lines[0].get(k)} → {run[k]}" for k in run if lines[0].get(k) != run[k]] if lines else ()
+    if differences:
+        fail(f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"
+             "前の続きなら同じ条件で、やり直すならこのファイルを消してから実行してください。")
+    return lines
+
+
+def ask(solver, path, run, state, batch_size=None, batch_tokens=None):
+    """まだ答えていない問題を全プロセスで分けて解き、全問の答え (mark の dict と ID、seconds) を ID の順に返す。"""
+    rank, world, total = state.process_index, state.num_processes, len(solver.questions)
+    run = gather_object([run])[0]  # ファイルの更新時刻は、計算機によって違うかもしれない
+    own, parts = path.with_name(f"{path.name}.part{rank}"), {part: read_part(part, run) for part in parts_of(path)}
+    done = {r["ID"]: r for r in gather_object([r for lines in parts.values() for r in lines[1:]])}  # 別の計算機にある分も集める
+    state.wait_for_everyone()  # 全員が読み終えるまで、誰も書き足さない
+    hits = sum(r["hit"] for r in done.values())
+    try:
+        f = own.open("a" if parts.get(own) else "w", encoding="utf-8")
+    except OSError as e:
+        fail(f"{own} に書けません ({e.strerror})。-o で別の場所を指定してください。")
+    with f, tqdm(total=total, initial=len(done), unit="問", mininterval=1, disable=not state.is_main_process) as bar:
+        f.write("" if parts.get(own) else json.dumps(run, ensure_ascii=False))
+        for batch in solver.batches(set(range(total)) - done.keys(), batch_tokens, batch_size)[rank::world]:
+            begin = time.perf_counter()
+            answers = solver.answer(batch)
+            seconds = round((time.perf_counter() - begin) / len(batch) / world, 6)
+            for i, (text, probs) in zip(batch, answers):
+                done[i] = {"ID": i, **mark(solver.questions[i], text, probs), "seconds": seconds}
+                hits += done[i]["hit"]
+                f.write("\n" + json.dumps(done[i], ensure_ascii=False))  # 改行が先: 書きかけの行には続けない
+            f.flush()
+            os.fsync(f.fileno())  # 電源が落ちても、答え終えた分は残る
+            bar.set_postfix_str(f"正解率 {hits / len(done):.3f}", refresh=False)
+            bar.update(min(len(batch) * world, bar.total - bar.n))
+    done = {r["ID"]: r for r in gather_object(list(done.values()))}
+    return [done[i] for i in range(total)]
+
+
+def finish(path, state):
+    """結果を書き終えたので、途中結果を消し、プロセスの集まりを解く。"""
+    state.wait_for_everyone()
+    for part in parts_of(path):
+        part.unlink(missing_ok=True)
+    if state.num_processes > 1:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,89 @@
+"""問題とプロンプト。書式を決めるのは、このファイルの 4 つの文字列だけである。
+
+書式を変えるときは、この 4 つを書き換えて手順1からやり直す。問題を読み戻す正規表現も、回答の読み取りも、これから作る。
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from functools import cache
+from string import Formatter
+
+# モデルに見せる書式。学習したモデルはこの並びを覚えているので、評価も 1 文字違わず同じでなければならない。
+TRAIN_PROMPT = "以下の問題について、{labels}の選択肢から選んで答えてください。\n\n問題: {question} \n選択肢\n\n{choices}\n\n\n### 回答:\n"
+# quiz.json の書式 (チュートリアルと同じ)。モデルには見せず、TRAIN_PROMPT に直して問う。
+EVAL_INSTRUCTION = "以下の問題について、{labels}から選んで答えてください。\n問題: {question}\n"
+EVAL_INPUT = "{choices}\n\n\n"
+# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、選択肢の書き間違いでは不正解にならない。
+ANSWER = "{label}: {choice}"
+
+# 番号を 1 桁に限る: 2 桁では「1」と「10」の先頭が同じになり、番号の確率が決まらない。
+MAX_CHOICES = 10
+
+
+@dataclass(frozen=True)
+class Question:
+    """1 つの問題。label は正解の番号 (0 から)、extra は、あれば結果まで引き継ぐ qid と genre。"""
+
+    text: str
+    choices: tuple[str, ...]
+    label: int
+    extra: dict = field(default_factory=dict)
+
+    @property
+    def lines(self):
+        """番号ごとの「番号: 選択肢」。"""
+        return [ANSWER.format(label=k, choice=choice) for k, choice in enumerate(self.choices)]
+
+    @property
+    def answer(self):
+        """正解の「番号: 選択肢」。"""
+        return self.lines[self.label]
+
+    @property
+    def prompt(self):
+        """モデルに見せる文字列。"""
+        return self.fill(TRAIN_PROMPT)
+
+    def fill(self, template):
+        """書式に問題と選択肢を入れる。"""
+        labels = ", ".join(str(k) for k in range(len(self.choices)))
+        return template.format(labels=labels, question=self.text, choices="\n".join(self.lines))
+
+
+def eval_record(question):
+    """quiz.json の 1 件。"""
+    return {"instruction": question.fill(EVAL_INSTRUCTION), "input": question.fill(EVAL_INPUT), "output": question.answer}
+
+
+@cache
+def pattern(template):
+    """書式の {名前} を、その名前の付いた任意の文字列として読む正規表現。"""
+    parts = (re.escape(text) + (f"(?P<{name}>.*?)" if name else "") for text, name, _, _ in Formatter().parse(template))
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def read_question(record):
+    """学習用か評価用の 1 件を Question に戻す。書式が違うか、output が選択肢の 1 つでなければ ValueError。"""
+    template, text = TRAIN_PROMPT, record["instruction"]
+    if record.get("input"):
+        template, text = EVAL_INSTRUCTION + EVAL_INPUT, text + record["input"]
+    match = pattern(template).fullmatch(text)
+    lines = match["choices"].split("\n") if match else []
+    choices = tuple(m["choice"] for m in map(pattern(ANSWER).fullmatch, lines) if m)
+    extra = {key: record[key] for key in ("qid", "genre") if key in record}
+    # もう一度書式に入れて比べるので、番号の抜けや、書式にない空白も見つかる。
+    if not 2 <= len(choices) <= MAX_CHOICES or Question(match["question"], choices, 0).fill(template) != text:
+        raise ValueError(f"quiz/prompt.py の書式 ({template!r}) ではありません")
+    if record["output"] not in lines:
+        raise ValueError(f"output {record['output']!r} が、選択肢 {lines} のどれでもありません")
+    return Question(match["question"], choices, lines.index(record["output"]), extra)
+
+
+def read_label(answer):
+    """回答の行の先頭から番号を読む。「２：クリオネ」→ "2"。番号で始まっていなければ ""。"""
+    # 全角の数字や記号も、空白の有無も問わない。行の途中の数や、2 桁以上の数は番号ではない。
+    before, after = (unicodedata.normalize("NFKC", part).strip() for part in ANSWER.split("{choice}")[0].split("{label}"))
+    start = rf"\s*{re.escape(before)}\s*([0-9])\s*{re.escape(after) or '(?![0-9])'}"
+    match = re.match(start, unicodedata.normalize("NFKC", answer))
+    return match[1] if match else ""

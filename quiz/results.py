@@ -1,0 +1,116 @@
+"""手順4と手順5のあいだのファイル: quiz.json を読み、result.json と result.log を書き、result.json を読む。"""
+
+import json
+import math
+import re
+import sys
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+from quiz.files import fail, read_records, write, write_json
+from quiz.prompt import eval_record, read_label, read_question
+from quiz.source import read_converted
+
+QUIZ = "手順2で作ってください: python convert_eval.py"
+REDO = "手順4をやり直してください: python run_quiz.py"
+TEXT = (str, type(None))
+# 記録の項目の型。古いファイルにない項目は None として扱うが、hit だけは必ず要る。
+TYPES = {"hit": (bool, int), "choice_probs": (list, type(None)), "seconds": (int, float, type(None)), "qid": (int, *TEXT),
+         "out_str": (int, *TEXT), **dict.fromkeys(("prompt", "instruction", "input", "genre", "correct_answer", "output"), TEXT)}
+
+
+def read_quiz(paths, max_questions=None):
+    """quiz.json を読み、Question のリストを返す。input のない、学習用の書式の記録でもよい。"""
+    questions = list(islice((q for path in paths for q in read_converted(path, QUIZ)), max_questions))
+    if not questions:
+        fail(f"{' '.join(map(str, paths))}: 問題が 1 問もありません。{QUIZ}")
+    return questions
+
+
+def mark(question, output, probs):
+    """1 問の採点。生成した回答の先頭の番号だけを正解と比べる。"""
+    out_str = read_label(output)
+    return {"output": output, "out_str": out_str, "hit": out_str == str(question.label),
+            "choice_probs": [float(f"{p:.6g}") for p in probs]}
+
+
+def log_lines(records, run):
+    """result.log の中身。実行条件、続いて 1 問ずつ、モデルの回答、正解、そこまでの正解率。"""
+    yield json.dumps(run, ensure_ascii=False, indent=2) + "\n"
+    hits = 0
+    for n, r in enumerate(records, 1):
+        hits += r["hit"]
+        sign = "○" if r["hit"] else "×" if r["out_str"] else "× (番号を読み取れない)"
+        yield (f"\n[{r['ID']}] {r['prompt'].strip()}\n{r['output']}\n正解: {r['correct_answer']}  {sign}  "
+               f"ここまでの正解率: {hits / n:.3f} ({hits}/{n})\n")
+
+
+def write_results(path, questions, answers, run, quiz):
+    """result.log と result.json を書き、正解率を表示する。answers は mark() の dict に ID と seconds を足したもの。"""
+    records, seconds = [], round(sum(a["seconds"] for a in answers), 3)
+    run = {"elapsed_time": seconds, "quiz": list(map(str, quiz)), "num_questions": len(questions), **run}
+    for q, answer in zip(questions, answers):
+        shown = eval_record(q) | {"prompt": q.prompt, "correct_answer": q.answer}
+        records.append({"ID": answer["ID"], **q.extra, **shown, **answer})
+    write(path.with_name(path.name.removesuffix(".json") + ".log"), log_lines(records, run))
+    write_json(path, [*records, run])
+    hits, n = sum(a["hit"] for a in answers), len(answers)
+    likely = sum(a["choice_probs"].index(max(a["choice_probs"])) == q.label for q, a in zip(questions, answers))
+    print(f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {sum(not a['out_str'] for a in answers)}  "
+          f"番号の確率での正解率 {likely / n:.3f}  {seconds:.1f} 秒")
+
+
+@cache  # 同じ問題は、どの結果にも出てくる
+def read_shown(prompt, instruction, input_text, answer):
+    """記録の文字列から、(モデルに見せた文字列, 問題文, 番号ごとの選択肢の行のタプル) を返す。今の書式でなければ、行は空。"""
+    shown = prompt or (instruction or "") + (input_text or "")
+    try:
+        q = read_question({"instruction": prompt or instruction, "input": not prompt and input_text, "output": answer})
+        return shown, q.text, tuple(q.lines)
+    except (ValueError, TypeError):  # 書式を変えた後や、ほかの道具で作ったファイル
+        return shown, shown, ()
+
+
+def clean(record):
+    """result.json の 1 件を、手順5が使う項目だけの dict にする。分からない項目は None。おかしければ ValueError。
+
+    key: 同じ問題の印 (qid か、モデルに見せた文字列)  shown: モデルに見せた文字列  question: 問題文  lines: 「番号: 選択肢」のタプル
+    n_choices: 選択肢の数  label: 正解の番号  answered: 答えた番号 (読み取れなければ -1)  probs: 番号ごとの確率 (0 から 1)
+    likely: 確率が最大の番号  seconds: 秒
+    """
+    for name, kinds in TYPES.items():
+        if not isinstance(record.get(name), kinds):
+            raise ValueError(f"{name} の値が正しくありません" if name in record else f"{name} がありません")
+    probs, correct, out_str = record.get("choice_probs"), record.get("correct_answer") or "", record.get("out_str")
+    shown, question, lines = read_shown(record.get("prompt"), record.get("instruction"), record.get("input"), correct)
+    label, answered = re.search(r"\d+", correct), re.match(r"\d+", str(out_str))
+    try:
+        valid = probs is None or math.isfinite(sum(probs)) and int(label[0]) < len(probs)
+    except TypeError:  # 数でないもの、正解の番号がないもの
+        valid = False
+    if not valid:
+        raise ValueError("choice_probs が、正解の番号を含む数のリストではありません")
+    return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "question": question, "lines": lines,
+            "n_choices": len(probs or lines) or None, "genre": record.get("genre") or None, "hit": bool(record["hit"]),
+            "output": record.get("output") or "", "correct_answer": sys.intern(correct), "label": int(label[0]) if label else None,
+            "answered": None if out_str is None else int(answered[0]) if answered else -1,
+            "probs": probs, "likely": probs and probs.index(max(probs)), "seconds": record.get("seconds")}
+
+
+def read_run(path, paths):
+    """結果 1 つ分の {"path", "name", "environment" (問題のファイルの名前), "records" (clean のリスト), "summary" (最後の要素)}。"""
+    rows, records = list(read_records(path, REDO)), []
+    summary = rows.pop()[1] if rows and "elapsed_time" in rows[-1][1] else {}
+    for line, record in rows:
+        try:
+            records.append(clean(record))
+        except ValueError as e:
+            fail(f"{path}:{line}: {e}。{REDO}")
+    if not records:
+        fail(f"{path}:1: hit のある記録がありません。{REDO}")
+    quiz = summary.get("quiz") if isinstance(summary.get("quiz"), list) else []
+    # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する。
+    unique = len({Path(p).stem for p in paths}) == len(paths)
+    return {"path": path, "name": Path(path).stem if unique else path.removesuffix(".json"), "records": records,
+            "summary": summary, "environment": "+".join(Path(str(q)).stem for q in quiz) or "-"}

@@ -1,0 +1,78 @@
+"""全問を解く: 速い方法 (fast.py) が使えるモデルかを確かめ、長さの近い問題をまとめ、メモリに入らなければ分ける。"""
+
+import math
+
+import torch
+
+from quiz.fast import FastWay
+from quiz.files import fail
+from quiz.plain import MAX_NEW_TOKENS, Labels, answer_plainly
+
+TOKEN_BUDGET = {"cuda": 16384, "cpu": 2048}  # 1 回に計算するトークンの数 (問題数 × 長さ)
+# メモリ不足の言い方は、ライブラリごとに違う。
+OUT_OF_MEMORY = "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED", "DefaultCPUAllocator"
+
+
+class Solver:
+    """model に questions (Question のリスト) を解かせる。prompts はそのトークン列。問題は、リストの中の番号 (ID) で指す。
+
+    why_plain は、すべてを 1 問ずつ解くことにした理由。速い方法で解くなら None。
+    """
+
+    def __init__(self, model, tokenizer, questions, prompts):
+        self.model, self.tokenizer, self.questions, self.prompts = model, tokenizer, questions, prompts
+        self.labels = Labels(tokenizer, max(len(q.choices) for q in questions))
+        self.by_length = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+        longest, limit = self.by_length[0], getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
+        if len(prompts[longest]) + MAX_NEW_TOKENS > limit:
+            fail(f"問題「{questions[longest].text[:40]}」({len(prompts[longest])} トークン) と回答が、モデルの扱える {limit} トークンに"
+                 "収まりません。この問題を除くか、別のモデルを使ってください。")
+        self.fast, self.why_plain = FastWay(model, tokenizer, self.labels, prompts), None
+        self.why_plain = self.compare()
+
+    def compare(self):
+        """最も短い問題を両方の方法で解く。答えが違うか、速い方法が使えなければ、その理由を返す。"""
+        i, exact = self.by_length[-1], self.model.dtype == torch.float32
+        try:
+            text, probs = self.answer([i, self.by_length[0]])[0]  # 最も長い問題とまとめると、埋める所が最も多い
+        except Exception as e:  # キャッシュの作りによって、どんな例外も起こりうる
+            return f"このモデルはまとめて解けない ({type(e).__name__})"
+        expected, expected_probs = self.answer_one(i)
+        # 半精度では、丸めだけで同点に近いトークンが入れ替わるので、回答の文字列は比べない。
+        same = all(math.isclose(p, q, rel_tol=1e-3 if exact else 0.5) for p, q in zip(probs, expected_probs))
+        return None if same and (text == expected or not exact) else "このモデルはまとめて解くと答えが変わる"
+
+    def batches(self, indices, budget=None, max_rows=None):
+        """長さの近い問題を、(問題数 × 最大の長さ) が budget を超えないようにまとめる。長いものから先に解く。"""
+        budget, batches, size, indices = budget or TOKEN_BUDGET[self.model.device.type], [], 0, set(indices)
+        for i in filter(indices.__contains__, self.by_length):
+            if not batches or len(batches[-1]) >= size:
+                size = min(max_rows or math.inf, max(1, budget // len(self.prompts[i] + self.labels.lead)))
+                batches.append([])
+            batches[-1].append(i)
+        return batches
+
+    def answer(self, indices):
+        """(回答の文字列, 番号の確率のリスト) のリストを返す。メモリに入らなければ、二つに分けて解く。"""
+        try:
+            with torch.inference_mode():
+                if self.why_plain:
+                    return [self.answer_one(i) for i in indices]
+                return self.fast.answer([self.prompts[i] for i in indices], [self.questions[i].lines for i in indices])
+        except (RuntimeError, MemoryError) as e:
+            if not isinstance(e, MemoryError) and not any(words in str(e) for words in OUT_OF_MEMORY):
+                raise
+        # 例外はテンソルを握っているので、except を抜けてからやり直す。
+        if len(indices) == 1:
+            fail("1 問ずつでもメモリが足りません。小さいモデルを使うか、YAML の load_in_4bit を true にしてください。")
+        torch.cuda.empty_cache()
+        half = len(indices) // 2
+        return self.answer(indices[:half]) + self.answer(indices[half:])
+
+    @torch.inference_mode()
+    def answer_one(self, i):
+        """1 問を plain.py のとおりに解く。"""
+        ids = torch.tensor([self.prompts[i] + self.labels.lead], device=self.model.device)
+        logits = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, -len(self.labels.lead) - 1:]
+        probs = self.labels.probabilities(logits)[0][:len(self.questions[i].choices)]
+        return answer_plainly(self.model, self.tokenizer, self.prompts[i]), probs

@@ -1,0 +1,54 @@
+"""学習の前の点検。"""
+
+import shutil
+
+import pytest
+from conftest import edit_yaml, read, run
+from test_prepare import change_json
+
+from quiz import check
+
+
+def edit(yaml, old, new):
+    yaml.write_text(yaml.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+CHECKS = {
+    "train file": (lambda base, yaml: edit(yaml, "train-5-inst.json", "nowhere.json"), "手順1"),
+    "hub": (lambda base, yaml: edit_yaml(yaml, "some/unknown-model", "./o"), "some/unknown-model を取得できません"),
+    "unknown architecture": (lambda base, yaml: change_json(base / "config.json", model_type="brandnew"), "構造 brandnew"),
+    "qwen v1": (lambda base, yaml: change_json(base / "config.json", model_type="qwen"), "python -m quiz.prepare"),
+    "no tokenizer": (lambda base, yaml: (base / "tokenizer.json").unlink(), "python -m quiz.prepare"),
+    "no eos": (lambda base, yaml: (base / "tokenizer_config.json").write_text("{}"), "eos_token"),
+    "longer than the model": (lambda base, yaml: change_json(base / "config.json", max_position_embeddings=256), "扱える長さ 256"),
+    "rows too long": (lambda base, yaml: edit(yaml, "sequence_len: 512", "sequence_len: 99"), "を超え"),
+    "no flash-attn": (lambda base, yaml: edit(yaml, ": sdpa", ": flash_attention_2"), "flash-attn"),
+    "memory": (lambda base, yaml: change_json(base / "config.json", num_hidden_layers=99, hidden_size=2**15), "GiB"),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_check_finds(name, llama, llama_run, tmp_path, monkeypatch):
+    """学習できないときは、学習の前に 1 行で知らせる。"""
+    change, message = CHECKS[name]
+    base, yaml = shutil.copytree(llama, tmp_path / "base"), tmp_path / "qlora-opencalm.yml"
+    edit_yaml(yaml, base, "./o")
+    change(base, yaml)
+    monkeypatch.chdir(llama_run)
+    with pytest.raises(SystemExit) as stop:
+        check.check(str(yaml))
+    error = stop.value.code
+    assert error.startswith("エラー: ") and "\n" not in error and message in error and (str(yaml) in error or name == "train file")
+
+
+def test_check_passes(demo):
+    out = run("python", "-m", "quiz.check", "qlora-demo.yml", cwd=demo).stdout
+    assert "gpt_neox" in out and "895 問" in out and out.endswith("次は: accelerate launch -m axolotl.cli.train qlora-demo.yml\n")
+
+
+def test_check_without_pad(llama, llama_run, monkeypatch, capsys):
+    """pad のないトークナイザは、EOS で詰めて学習できる (llama_run がその学習)。"""
+    assert "pad_token" not in read(llama / "tokenizer_config.json")
+    monkeypatch.chdir(llama_run)
+    check.check("qlora-opencalm.yml")
+    assert "次は: " in capsys.readouterr().out

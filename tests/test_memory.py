@@ -1,0 +1,35 @@
+"""メモリの見積もりと、モデルの表。"""
+
+import csv
+import re
+
+import pytest
+from conftest import ROOT, run
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from quiz import memory
+from quiz.model import load_model
+
+
+def test_weight_memory_is_what_loading_takes(llama):
+    """重みの見積もりは、bitsandbytes が実際に作るテンソルの大きさと合う。"""
+    yaml = {"load_in_4bit": True, "lora_r": 0, "micro_batch_size": 0}
+    n, train = memory.estimate(AutoConfig.from_pretrained(llama), yaml, 0, "cpu")
+    model = load_model(llama, None, {"load_in_4bit": True}, "cpu")
+    size = 0
+    for p in model.parameters():
+        size += p.numel() * p.element_size()
+        if state := getattr(p, "quant_state", None):
+            size += state.absmax.numel() + state.state2.absmax.numel() * 4
+    assert train * memory.GIB == pytest.approx(size, rel=0.01)
+    assert n == sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(llama).parameters())
+
+
+def test_table_has_every_model(tmp_path):
+    """表には、公開の表の 14 モデルと open-calm の 6 モデルがすべてあり、docs/models.md の表はこのコマンドの出力そのもの。"""
+    out = run("python", "-m", "quiz.memory", cwd=tmp_path).stdout
+    names = re.findall(r"^\| (\S+) \| \S+/", out, re.M)
+    with open(ROOT / "data/published_scores.csv", encoding="utf-8", newline="") as f:
+        published = {row["model"] for row in csv.DictReader(f)}
+    assert published <= set(names) and len(names) == len(published) + 6
+    assert out in (ROOT / "docs/models.md").read_text(encoding="utf-8")

@@ -1,0 +1,65 @@
+"""書式: 読み戻し、回答の読み取り、書式を変えたときの全手順。"""
+
+import json
+import shutil
+
+import pytest
+from conftest import DEMO, edit_yaml, quiz_of, read, step, step_error, train
+
+from quiz import prompt
+from quiz.prompt import Question, eval_record, read_label, read_question
+
+
+@pytest.mark.parametrize("answer, label", [
+    ("2: クリオネ", "2"), ("2:クリオネ", "2"), (" 2 : クリオネ", "2"), ("２：クリオネ", "2"), ("２: x", "2"), ("2：", "2"), ("0: 1: x", "0"),
+    ("10:05: 2: x", ""), ("-1: x", ""), ("12: x", ""), ("答えは 2: x", ""), ("クリオネ", ""), ("2", ""), ("2番", ""), ("", "")])
+def test_label_is_read_from_the_start(answer, label):
+    """番号は行の先頭の 1 桁だけ。全角の数字は半角にし、途中の数は読まない。"""
+    assert read_label(answer) == label
+
+
+@pytest.mark.parametrize("n", [2, 4, 5, 10])
+def test_records_are_read_back(n):
+    """学習用と評価用のどちらの 1 件からも、同じ問題に戻る。"""
+    q = Question("和名は? (注: 0: は番号)", tuple(f"{k}: 選択肢 " for k in range(n)), n - 1, {"qid": "q1", "genre": "学問"})
+    assert read_question(eval_record(q) | q.extra) == q
+    assert read_question({"instruction": q.prompt, "output": q.answer} | q.extra) == q
+
+
+@pytest.mark.parametrize("change", [
+    {"instruction": "答えてください"}, {"input": ""}, {"input": "0: あ\n\n\n"}, {"input": "0: あ\n2: い\n\n\n"}, {"input": "1: あ\n0: い\n\n\n"},
+    {"input": "0: あ\n1: い\n"}, {"output": "いいえ"}, {"output": "1: ちがう"}, {"output": "7: い"}])
+def test_another_format_is_refused(change):
+    """書式と 1 文字でも違うもの、正解が選択肢にないものは ValueError。"""
+    record = eval_record(Question("問い?", ("あ", "い"), 1))
+    assert read_question(record)
+    with pytest.raises(ValueError):
+        read_question(record | change)
+
+
+FORMATS = {"問題:": "問い:", "選択肢": "候補", "### 回答:": "## 答え:", ": ": "番 "}
+
+
+@pytest.mark.parametrize("word", FORMATS)
+def test_changed_format_goes_through_every_step(word, llama, llama_run, tmp_path, monkeypatch):
+    """quiz/prompt.py の語を 1 つ変えると、手順1から5まで、分析もページも、その書式になる。前の書式のアダプタでは問わない。"""
+    for name in ("TRAIN_PROMPT", "EVAL_INSTRUCTION", "EVAL_INPUT", "ANSWER"):
+        if word != ": " or name == "ANSWER":
+            monkeypatch.setattr(prompt, name, getattr(prompt, name).replace(word, FORMATS[word]))
+    step("convert_train", DEMO / "train_questions.json", "--max-questions", "20", cwd=tmp_path)
+    step("convert_eval", DEMO / "dev1_questions.json", "--max-questions", "6", cwd=tmp_path)
+    text = read(tmp_path / "train-5-inst.json")[0]
+    assert FORMATS[word] in text["instruction"] + text["output"] and word not in (text["output"] if word == ": " else text["instruction"])
+    edit_yaml(tmp_path / "qlora-opencalm.yml", llama, "./out")
+    shutil.copytree(llama_run / "llama-qlora-out", tmp_path / "out")
+    assert "別の書式で学習したアダプタ" in step_error("run_quiz", cwd=tmp_path)
+    shutil.rmtree(tmp_path / "out")
+    train(tmp_path, "--max_steps", "1")
+    step("run_quiz", cwd=tmp_path)
+    *records, _ = read(tmp_path / "result.json")
+    questions = quiz_of(tmp_path / "quiz.json")
+    assert [r["prompt"] for r in records] == [q.prompt for q in questions] and all(FORMATS[word] in r["prompt"] for r in records)
+    step("analysis", "--table", "--errors", "--html", "page.html", cwd=tmp_path)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f'"{questions[0].text}",{json.dumps(questions[0].lines, ensure_ascii=False, separators=(",", ":"))},' in page
+    assert [prompt.read_label(q.answer) for q in questions] == [str(q.label) for q in questions]
