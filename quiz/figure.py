@@ -7,7 +7,7 @@ COLORS = {"モデル": "#6aa5dc", "学習前のモデル": "#f3bd7e", "公開の
 
 
 def plot(tables, suffix):
-    """{表の名前: 行のリスト} の図を、suffix (png、svg、pdf) の形式の bytes で返す。
+    """{表の名前: 行のリスト} の図を、suffix (png、svg、pdf) の形式の bytes のリストで返す。
 
     棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。学習前のモデルの棒は、同じモデルの学習後の棒のすぐ下に置く。
     """
@@ -45,4 +45,4 @@ def plot(tables, suffix):
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)
     image = BytesIO()
     figure.savefig(image, format=suffix, dpi=130)
-    return image.getvalue()
+    return [image.getvalue()]

@@ -248,8 +248,8 @@ def main():
         with torch.inference_mode():
             rate = rates(solver, plain, keeps_format)
             hits = sum(text == "2: クリオネ" for text, _ in run_all(solver, range(40)))
-        print(f"\n{args.model or args.shape} ({solver.model.num_parameters() / 1e6:.0f} M パラメータ), {args.precision}, {hardware} "
-              f"{torch.get_num_threads()} threads, {len(questions)} 問, プロンプト平均 {sum(map(len, solver.prompts)) / len(questions):.0f} "
+        print(f"\n{args.model or args.shape} ({solver.model.num_parameters() / 1e6:.0f} M パラメータ), {args.precision}, {hardware}, "
+              f"{torch.get_num_threads()} threads, {len(questions)} 問, 平均 {sum(map(len, solver.prompts)) / len(questions):.0f} "
               f"トークン (共通の先頭 {len(solver.fast.prefix)}), 「2: クリオネ」と答えたのは 40 問中 {hits} 問{solver.why_plain or ''}\n")
         print("| 方法 | 問/秒 | run_quiz.py はその何倍か |\n| --- | --- | --- |")
         for name, value in rate.items():

@@ -1,0 +1,85 @@
+"""ページ: 本物のブラウザで見えるもの。大きな結果のメモリ。"""
+
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+from html import unescape
+
+import pytest
+from conftest import ROOT, run, step
+from samples import record, write_result
+
+from quiz.prompt import Question, eval_record
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+EVIL = "</script><script>document.title='破られた'</script><img src=x onerror=\"document.title='破られた'\">&amp;<!--"
+
+
+def browse(tmp_path, fragment="", script=""):
+    """ページを本物の Chromium で開き (script があれば最後に実行し)、できあがった DOM の文字列を返す。"""
+    page = tmp_path / "opened.html"
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page.write_text(html.replace("</body></html>", f"<script>{script}</script></body></html>"), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync",
+             "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
+    result = subprocess.run([CHROMIUM, *flags, "--dump-dom", f"file://{page}{fragment}"], capture_output=True, text=True, timeout=120)
+    assert "<article" in result.stdout or "0 件" in result.stdout, result.stderr[-2000:]
+    return result.stdout
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium がない (Debian なら apt-get install chromium)")
+def test_page(tmp_path):
+    """全問が見られ、分野、モデル、正誤で絞れる。問題文の HTML は文字のまま出る。"""
+    for name, size in (("a", 120), ("b", 30)):
+        write_result(tmp_path / f"result-{name}.json", [
+            {**record(i % 3 == 0, "雑学" if i % 4 else "学問", out_str="" if i % 10 == 1 else "2" if i % 3 == 0 else "0"), "qid": f"q{i}",
+             "output": f"{name}{i}番の回答{EVIL}",
+             "prompt": Question(f"第{i}問{EVIL}", (f"い{EVIL}", "は", "ロ", "に"), 2).prompt}
+            for i in range(size)])
+    step("analysis", "--html", "page.html", cwd=tmp_path)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|<link", text) and "default-src 'none'" in text
+
+    dom = browse(tmp_path)
+    assert "150 件中 1 から 50" in dom and dom.count("<article") == 50 and "<title>クイズの結果</title>" in dom
+    body = dom[dom.index("<main"):dom.index("</main>")]
+    assert "<img" not in body and "<script" not in body and f"第0問{EVIL}" in unescape(body) and f"0: い{EVIL}" in unescape(body)
+    article = unescape(body.split("</article>")[0])
+    for part in ("○ 正解", "result-a", "学問", "正解 回答", "60.00 %", "モデルの回答: a0番の回答", "正解: 2: ロ", "### 回答:"):
+        assert part in article, part
+
+    def count(*fragments, script=""):
+        return int(re.search(r'id="count">(\d+) 件', browse(tmp_path, *fragments, script=script)).group(1))
+
+    assert count("#hit=miss") == 80 + 20 and count("#hit=hit") == 50 and count("#hit=unparsed") == 15
+    assert count("#run=result-b") == 30 and count("#run=result-b&genre=雑学&hit=hit") == 7
+    choose = "$('{0}').value = '{1}'; $('{0}').dispatchEvent(new Event('change'));"
+    assert count(script=choose.format("run", "result-b") + choose.format("genre", "学問")) == 8
+    last = browse(tmp_path, script="$('next').click(); $('next').click();")
+    assert "150 件中 101 から 150" in last and re.search(r'<button id="next" disabled', last) and "b29番の回答" in last
+
+
+def test_twenty_large_files(tmp_path):
+    """13,000 問の結果 20 個から、すべてを 1 GB 以内のメモリで作る。ページも開ける。"""
+    questions = [Question(f"第{i}問、" + "長い問題文" * 12, tuple(f"選択肢{i}の{j}" for j in range(5)), i % 5) for i in range(13000)]
+    shown = [{"ID": i, "qid": f"Q{i}", "genre": ("学問", "雑学", "芸能")[i % 3], **eval_record(q), "prompt": q.prompt,
+              "correct_answer": q.answer, "seconds": 0.01} for i, q in enumerate(questions)]
+    for f in range(20):
+        rng, records = random.Random(f), []
+        for q, r in zip(questions, shown):
+            k = rng.randrange(5)
+            records.append({**r, "output": q.lines[k], "out_str": str(k), "hit": k == q.label,
+                            "choice_probs": [round(rng.random() / 5, 6) for _ in range(5)]})
+        summary = {"elapsed_time": 130.0, "model": f"m{f // 2}", "adapter": None if f % 2 else "a", "quiz": ["quiz.json"]}
+        (tmp_path / f"result-{f}.json").write_text(json.dumps([*records, summary], ensure_ascii=False), encoding="utf-8")
+    script = ("import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode; "
+              "print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)")
+    options = ["--table", "--errors", "--plot", "a.png", "--html", "page.html"]
+    out = run(sys.executable, "-c", script, sys.executable, ROOT / "analysis.py", *options, cwd=tmp_path).stdout
+    code, megabytes = map(int, out.split())
+    assert code == 0 and megabytes < 1000
+    if CHROMIUM:
+        assert "260000 件中 1 から 50" in browse(tmp_path)
