@@ -15,7 +15,6 @@
 """
 
 import argparse
-import gc
 from pathlib import Path
 
 from quiz import figure, files, page, report, results, tables
@@ -39,14 +38,13 @@ def main():
         if path and Path(path).suffix not in suffixes:  # 結果のファイルを書きつぶさないためでもある
             files.fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
 
-    gc.disable()  # 何十万もの記録を作るだけで、循環する参照はない
     runs = [results.read_run(path, paths) for path in paths]
     made = tables.make_tables(runs) if args.table or args.published or args.plot else {}
     made = tables.with_published(made) if args.published else made
-    outputs = {args.plot: figure.plot(made, Path(args.plot).suffix[1:])} if args.plot else {}
-    outputs |= {args.html: page.page(runs)} if args.html else {}
-    for path, data in outputs.items():
-        files.write(path, data)
+    if args.plot:
+        files.write(args.plot, figure.plot(made, Path(args.plot).suffix[1:]))
+    if args.html:
+        files.write(args.html, page.page(runs))
 
     if args.table or args.published:
         print(report.markdown(made, args.table or runs, args.published), end="")
@@ -55,7 +53,7 @@ def main():
             print(report.mistakes(run))
         elif not (args.table or args.published):
             print(report.summary_lines(run, args.genre))
-    for path in outputs:
+    for path in filter(None, (args.plot, args.html)):
         print(f"{path} を書きました")
 
 

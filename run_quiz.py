@@ -6,7 +6,7 @@
     accelerate launch --multi_gpu --num_processes 2 run_quiz.py    # 2 つの GPU (なければ CPU の 2 プロセス) で分担する
 
 result.json の 1 件 (最後の要素だけは elapsed_time と実行条件):
-    {"ID": 0, "qid": "...", "genre": "...", "instruction": "...", "input": "...", "prompt": "モデルに渡した文字列",
+    {"ID": 0, "qid": "...", "genre": "...", "question": "...", "instruction": "...", "input": "...", "prompt": "モデルに渡した文字列",
      "output": "2: クリオネ", "correct_answer": "2: クリオネ", "out_str": "2", "hit": true,
      "choice_probs": [0.01, 0.0, 0.98, 0.0, 0.01], "seconds": 0.05}
 output はモデルの回答 (貪欲法。新しいトークンだけを文字に戻したもの)、out_str は読み取れた番号 (読めなければ "")、

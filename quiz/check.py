@@ -1,6 +1,7 @@
 """YAML のモデルで手順3の学習ができるかを、学習の前に数秒で確かめる。
 
     python -m quiz.check qlora-opencalm.yml      # モデルの取得は、設定とトークナイザだけ
+    python -m quiz.check                         # 使えるモデルの表 (Markdown)。学習に要るメモリ (GiB) つき
 """
 
 import argparse
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from quiz.config import read_config, train_files
 from quiz.files import fail
-from quiz.memory import GIB, estimate
+from quiz.memory import GIB, estimate, table
 from quiz.model import encode_prompts, load_tokenizer, quiet
 from quiz.source import read_converted
 
@@ -65,17 +66,18 @@ def check(path):
     if isinstance(found, str):
         fail(f"{path}: {found}")
     config, longest = found
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else psutil.virtual_memory().available
-    n, train = estimate(config, yaml, longest, device)
-    if train > memory / GIB:
-        fail(f"{path}: {base} の学習には約 {train:.1f} GiB 要りますが、{'GPU' if device == 'cuda' else '使えるメモリ'}は "
-             f"{memory / GIB:.1f} GiB です。micro_batch_size を減らすか、小さいモデルにしてください。")
-    print(f"{base}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。"
-          f"学習に約 {train:.1f} GiB ({device} {memory / GIB:.1f} GiB)\n次は: accelerate launch -m axolotl.cli.train {path}")
+    gpu = torch.cuda.is_available()
+    free = (torch.cuda.get_device_properties(0).total_memory if gpu else psutil.virtual_memory().available) / GIB
+    n, needed = estimate(config, yaml, longest, "cuda" if gpu else "cpu")
+    need = f"学習に約 {needed:.1f} GiB ({'GPU' if gpu else '使えるメモリ'} は {free:.1f} GiB)"
+    if needed > free:
+        fail(f"{path}: {base} は{need}。micro_batch_size を減らすか、小さいモデルにしてください。")
+    print(f"{base}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。{need}\n"
+          f"次は: accelerate launch -m axolotl.cli.train {path}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("yaml", help="確かめる YAML")
-    check(parser.parse_args().yaml)
+    parser.add_argument("yaml", nargs="?", help="確かめる YAML (なければモデルの表を出す)")
+    path = parser.parse_args().yaml
+    check(path) if path else print(table())

@@ -53,7 +53,7 @@ def write(path, chunks):
     temporary = Path(f"{path}.tmp")
     try:
         with temporary.open("wb") as f:
-            f.writelines(chunk.encode() if isinstance(chunk, str) else chunk for chunk in chunks)
+            f.writelines(chunk.encode(errors="replace") if isinstance(chunk, str) else chunk for chunk in chunks)
             f.flush()
             os.fsync(f.fileno())  # 改名の直後に電源が落ちても、中身がある
         os.replace(temporary, path)

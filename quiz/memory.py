@@ -1,9 +1,5 @@
-"""学習に要るメモリの見積もりと、モデルの表。
+"""学習に要るメモリの見積もりと、data/models.csv のモデルの表 (python -m quiz.check が出す)。"""
 
-    python -m quiz.memory                 # data/models.csv のモデルの表 (Markdown)。学習の GiB つき
-"""
-
-import argparse
 import csv
 from pathlib import Path
 
@@ -57,8 +53,3 @@ def table():
         values = [row["name"], row["hub"], row["model_type"], row["kind"], f"{n / 1e9:.2f} B", row["licence"], f"{train:.1f}"]
         lines.append(f"| {' | '.join([*values, row['needs'], row['checked']])} |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    print(table())

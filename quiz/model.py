@@ -60,8 +60,7 @@ def precision(config, device):
     if device.type == "cpu":
         return torch.float32
     # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す。
-    half = config.get("fp16") is True or torch.cuda.get_device_capability(device) < (8, 0)
-    return torch.float16 if half else torch.bfloat16
+    return torch.float16 if config.get("fp16") is True or torch.cuda.get_device_capability(device) < (8, 0) else torch.bfloat16
 
 
 def load_model(base, adapter, config, device):
@@ -73,10 +72,9 @@ def load_model(base, adapter, config, device):
     device = torch.device(device)
     dtype = precision(config, device)
     # Axolotl が学習のときに使う設定と同じ。
-    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-                                      bnb_4bit_compute_dtype=dtype) if config.get("load_in_4bit") else None
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
     model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, quantization_config=quantization, device_map={"": device},
+        base, dtype=dtype, quantization_config=nf4 if config.get("load_in_4bit") else None, device_map={"": device},
         attn_implementation=config.get("attn_implementation") or "sdpa", trust_remote_code=bool(config.get("trust_remote_code")))
     for module in model.modules() if device.type == "cpu" else ():
         if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes は、CPU の評価では bf16 で近似することがある

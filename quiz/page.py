@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 
 
-def embed(value):
-    """HTML に埋め込む JSON。</script> や <!-- が問題文にあっても、そこで終わりと読まれないようにする。"""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c").encode("utf-8", "replace")
-
-
 def page(runs):
-    """ページを bytes のリストで返す。問題は 1 度だけ持つ。page.html は 50 問ずつ表示し、文字はすべて textContent で入れる。"""
+    """ページを文字列のリストで返す。問題は 1 度だけ持つ。page.html は 50 問ずつ表示し、文字はすべて textContent で入れる。"""
+    def embed(value):  # </script> や <!-- が問題文にあっても、そこで終わりと読まれないようにする
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
     questions, parts = {}, []
     for run in runs:
         answers = []
@@ -18,5 +16,5 @@ def page(runs):
             question = r["genre"] or "", r["question"], r["lines"], r["correct_answer"], r["label"], r["shown"]
             answers.append([questions.setdefault(question, len(questions)), int(r["hit"]), r["answered"], r["output"], r["probs"]])
         parts.append(embed({"name": run["name"], "answers": answers}))
-    head, tail = Path(__file__).with_name("page.html").read_bytes().split(b"DATA")
-    return [head, b'{"runs":[', b",".join(parts), b'],"questions":', embed(list(questions)), b"}", tail]
+    head, tail = Path(__file__).with_name("page.html").read_text(encoding="utf-8").split("DATA")
+    return [head, '{"runs":[', ",".join(parts), '],"questions":', embed(list(questions)), "}", tail]

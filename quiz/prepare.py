@@ -34,18 +34,15 @@ def qwen_config(old):
     """Qwen の config.json (dict) から Qwen2Config を作る。同じ関数にならない設定なら ValueError。"""
     from transformers import Qwen2Config
 
-    expected = {"no_bias": True, "rotary_pct": 1.0, "kv_channels": old["hidden_size"] // old["num_attention_heads"]}
-    different = [f"{k}: {old.get(k)}" for k, v in expected.items() if old.get(k) != v]
-    if different:
-        raise ValueError(f"Qwen2 の形に直せない設定です ({', '.join(different)})")
+    for key, value in {"no_bias": True, "rotary_pct": 1.0, "kv_channels": old["hidden_size"] // old["num_attention_heads"]}.items():
+        if old.get(key) != value:
+            raise ValueError(f"Qwen2 の形に直せない設定です ({key}: {old.get(key)})")
+    same = {k: old[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "tie_word_embeddings")}
     return Qwen2Config(
-        vocab_size=old["vocab_size"], hidden_size=old["hidden_size"], num_hidden_layers=old["num_hidden_layers"],
-        num_attention_heads=old["num_attention_heads"], num_key_value_heads=old["num_attention_heads"],
+        **same, num_key_value_heads=old["num_attention_heads"], max_position_embeddings=old["seq_length"],
         intermediate_size=old["intermediate_size"] // 2,  # 第 1 世代の値は、二つの枝を合わせた幅
-        max_position_embeddings=old["seq_length"], rms_norm_eps=old["layer_norm_epsilon"],
-        rope_parameters={"rope_type": "default", "rope_theta": float(old["rotary_emb_base"])},
-        tie_word_embeddings=old.get("tie_word_embeddings", False), architectures=["Qwen2ForCausalLM"],
-        bos_token_id=None, eos_token_id=None)
+        rms_norm_eps=old["layer_norm_epsilon"], rope_parameters={"rope_type": "default", "rope_theta": float(old["rotary_emb_base"])},
+        architectures=["Qwen2ForCausalLM"], bos_token_id=None, eos_token_id=None)
 
 
 def prepare_qwen(folder, config):
@@ -82,8 +79,8 @@ def prepare_sentencepiece(folder):
         raise ValueError("tokenizer.model を同じトークン列の tokenizer.json に直せませんでした")
 
 
-def fetch(source, folder):
-    """モデル (hugging face の名前、または手元のフォルダ) を folder に写す。"""
+def prepare(source, folder):
+    """source (hugging face のモデル名、または手元のフォルダ) を folder に写して直す。直すところがなければ ValueError。"""
     from huggingface_hub import list_repo_files, snapshot_download
 
     if Path(source).is_dir():
@@ -91,6 +88,13 @@ def fetch(source, folder):
     else:
         weights = "*.safetensors" if any(name.endswith(".safetensors") for name in list_repo_files(source)) else "pytorch_model*.bin"
         snapshot_download(source, local_dir=folder, allow_patterns=["*.json", "*.tiktoken", "tokenizer.model", weights])
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config["model_type"] == "qwen":
+        prepare_qwen(folder, config)
+    elif (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
+        prepare_sentencepiece(folder)
+    else:
+        raise ValueError("直すところはありません。base_model にそのまま書いてください")
 
 
 def main():
@@ -102,19 +106,11 @@ def main():
         fail(f"{args.output} は、もうあるか、置くフォルダがありません。別の名前にしてください。")
     quiet(args.source)
     with tempfile.TemporaryDirectory(dir=args.output.absolute().parent, prefix=f".{args.output.name}-") as work:
-        folder = Path(work, "model")
         try:
-            fetch(args.source, folder)
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            if config["model_type"] == "qwen":
-                prepare_qwen(folder, config)
-            elif (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
-                prepare_sentencepiece(folder)
-            else:
-                fail(f"{args.source} に直すところはありません。base_model にそのまま書いてください。")
+            prepare(args.source, Path(work, "model"))
         except (OSError, ValueError, KeyError) as e:
             fail(f"{args.source}: {str(e).strip() or type(e).__name__}。モデル名、ネットワーク、空き容量を確かめてください。")
-        folder.rename(args.output)
+        Path(work, "model").rename(args.output)
     print(f"{args.output} に書きました。qlora-opencalm.yml の base_model をこのフォルダにしてください。")
 
 

@@ -3,7 +3,6 @@
 import glob
 import json
 import os
-import platform
 import re
 import time
 from contextlib import suppress
@@ -23,13 +22,13 @@ from quiz.results import mark
 def conditions(base, adapter, config, model, questions):
     """実行条件の dict。どれか 1 つでも違えば、途中結果の続きにはしない。"""
     # モデルのファイルは大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。
-    folders = [Path(cached_file(base, "config.json")).parent, *([Path(adapter)] if adapter else [])]
-    files = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for folder in folders for p in sorted(folder.glob("*.*")) if p.is_file()]
-    digests = {"model_files": files, "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
-    gpu, libraries = torch.cuda.is_available(), ("torch", "transformers", "peft", "bitsandbytes")
+    files = [p for name in (cached_file(base, "config.json"), adapter and f"{adapter}/adapter_config.json") if name
+             for p in sorted(Path(name).parent.glob("*.*"))]
+    digests = {"model_files": [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()],
+               "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
     return {"model": base, "adapter": adapter, **{k: config.get(k) for k in ("load_in_4bit", "tokenizer_type", "attn_implementation")},
-            "dtype": str(model.dtype), "hardware": torch.cuda.get_device_name() if gpu else f"CPU {os.cpu_count()} cores",
-            "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in libraries}},
+            "dtype": str(model.dtype), "versions": {m: metadata.version(m) for m in ("torch", "transformers", "peft", "bitsandbytes")},
+            "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",
             **{k: sha256(repr(v).encode()).hexdigest()[:16] for k, v in digests.items()}}
 
 
@@ -87,5 +86,4 @@ def finish(path, state):
     state.wait_for_everyone()
     for part in parts_of(path):
         part.unlink(missing_ok=True)
-    if state.num_processes > 1:
-        torch.distributed.destroy_process_group()
+    state.destroy_process_group()

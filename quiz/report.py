@@ -55,14 +55,12 @@ def markdown(tables, full, published):
 
 def summary_lines(run, by_genre):
     """チュートリアルと同じ 1 行と、その内訳。"""
-    def rates(s):
-        return f"番号の確率 {show(s['likelihood'])}  当てずっぽう {show(s['chance'])}"
-
-    s = scores(run["records"])
-    lines = [f"{run['path']:<60} : {round(s['score'], 4)}", f"    {s['n']} 問  読み取れない {percent(s['unparsed'])}  {rates(s)}"]
-    for genre in sorted({r["genre"] for r in run["records"] if r["genre"]}) if by_genre else ():
-        g = scores([r for r in run["records"] if r["genre"] == genre])
-        lines.append(f"    {genre}: {g['score']:.2f} ({g['n']} 問)  {rates(g)}")
+    lines = []
+    for genre in [None, *sorted({r["genre"] for r in run["records"] if r["genre"]} if by_genre else ())]:
+        s = scores([r for r in run["records"] if genre in (None, r["genre"])])
+        head = f"{genre}: {s['score']:.2f} ({s['n']} 問)" if genre else f"{s['n']} 問  読み取れない {percent(s['unparsed'])}"
+        lines += [] if genre else [f"{run['path']:<60} : {round(s['score'], 4)}"]
+        lines.append(f"    {head}  番号の確率 {show(s['likelihood'])}  当てずっぽう {show(s['chance'])}")
     return "\n".join(lines)
 
 

@@ -4,20 +4,19 @@ import json
 import math
 import re
 import sys
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
 from quiz.files import fail, read_records, write, write_json
-from quiz.prompt import eval_record, read_label, read_question
+from quiz.prompt import eval_record, read_label
 from quiz.source import read_converted
 
 QUIZ = "手順2で作ってください: python convert_eval.py"
 REDO = "手順4をやり直してください: python run_quiz.py"
 TEXT = (str, type(None))
 # 記録の項目の型。古いファイルにない項目は None として扱うが、hit だけは必ず要る。
-TYPES = {"hit": (bool, int), "choice_probs": (list, type(None)), "seconds": (int, float, type(None)), "qid": (int, *TEXT),
-         "out_str": (int, *TEXT), **dict.fromkeys(("prompt", "instruction", "input", "genre", "correct_answer", "output"), TEXT)}
+TYPES = {**dict.fromkeys(("question", "prompt", "instruction", "input", "genre", "correct_answer", "output"), TEXT), "hit": (bool, int),
+         "choice_probs": (list, type(None)), "seconds": (int, float, type(None)), **dict.fromkeys(("qid", "out_str"), (int, *TEXT))}
 
 
 def read_quiz(paths, max_questions=None):
@@ -51,7 +50,7 @@ def write_results(path, questions, answers, run, quiz):
     records, seconds = [], round(sum(a["seconds"] for a in answers), 3)
     run = {"elapsed_time": seconds, "quiz": list(map(str, quiz)), "num_questions": len(questions), **run}
     for q, answer in zip(questions, answers):
-        shown = eval_record(q) | {"prompt": q.prompt, "correct_answer": q.answer}
+        shown = {"question": q.text, **eval_record(q), "prompt": q.prompt, "correct_answer": q.answer}
         records.append({"ID": answer["ID"], **q.extra, **shown, **answer})
     write(path.with_name(path.name.removesuffix(".json") + ".log"), log_lines(records, run))
     write_json(path, [*records, run])
@@ -61,29 +60,20 @@ def write_results(path, questions, answers, run, quiz):
           f"番号の確率での正解率 {likely / n:.3f}  {seconds:.1f} 秒")
 
 
-@cache  # 同じ問題は、どの結果にも出てくる
-def read_shown(prompt, instruction, input_text, answer):
-    """記録の文字列から、(モデルに見せた文字列, 問題文, 番号ごとの選択肢の行のタプル) を返す。今の書式でなければ、行は空。"""
-    shown = prompt or (instruction or "") + (input_text or "")
-    try:
-        q = read_question({"instruction": prompt or instruction, "input": not prompt and input_text, "output": answer})
-        return shown, q.text, tuple(q.lines)
-    except (ValueError, TypeError):  # 書式を変えた後や、ほかの道具で作ったファイル
-        return shown, shown, ()
-
-
 def clean(record):
     """result.json の 1 件を、手順5が使う項目だけの dict にする。分からない項目は None。おかしければ ValueError。
 
-    key: 同じ問題の印 (qid か、モデルに見せた文字列)  shown: モデルに見せた文字列  question: 問題文  lines: 「番号: 選択肢」のタプル
-    n_choices: 選択肢の数  label: 正解の番号  answered: 答えた番号 (読み取れなければ -1)  probs: 番号ごとの確率 (0 から 1)
-    likely: 確率が最大の番号  seconds: 秒
+    key: 同じ問題の印 (qid か、モデルに見せた文字列)  shown: モデルに見せた文字列  question: 問題文 (古いファイルでは shown)
+    lines: 「番号: 選択肢」のタプル  n_choices: 選択肢の数  label: 正解の番号  answered: 答えた番号 (読み取れなければ -1)
+    probs: 番号ごとの確率 (0 から 1)  likely: 確率が最大の番号  seconds: 秒
     """
     for name, kinds in TYPES.items():
         if not isinstance(record.get(name), kinds):
             raise ValueError(f"{name} の値が正しくありません" if name in record else f"{name} がありません")
     probs, correct, out_str = record.get("choice_probs"), record.get("correct_answer") or "", record.get("out_str")
-    shown, question, lines = read_shown(record.get("prompt"), record.get("instruction"), record.get("input"), correct)
+    # 問題はどの結果でも同じなので、intern して 1 つだけ持つ。20 個のファイルでもメモリが足りるように。
+    shown = sys.intern(record.get("prompt") or (record.get("instruction") or "") + (record.get("input") or ""))
+    lines = tuple(sys.intern(line) for line in (record.get("input") or "").split("\n") if line)
     label, answered = re.search(r"\d+", correct), re.match(r"\d+", str(out_str))
     try:
         valid = probs is None or math.isfinite(sum(probs)) and int(label[0]) < len(probs)
@@ -91,7 +81,8 @@ def clean(record):
         valid = False
     if not valid:
         raise ValueError("choice_probs が、正解の番号を含む数のリストではありません")
-    return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "question": question, "lines": lines,
+    return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "lines": lines,
+            "question": sys.intern(record.get("question") or shown),
             "n_choices": len(probs or lines) or None, "genre": record.get("genre") or None, "hit": bool(record["hit"]),
             "output": record.get("output") or "", "correct_answer": sys.intern(correct), "label": int(label[0]) if label else None,
             "answered": None if out_str is None else int(answered[0]) if answered else -1,

@@ -20,7 +20,7 @@ def scores(records):
 
 def wilson(hits, n):
     """n 問中 hits 問正解のときの、正解率の 95 % 信頼区間 (下限, 上限)。0 から 1 (Wilson 1927)。"""
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # 読み込みに時間がかかるので、使うときだけ
 
     return tuple(binomtest(hits, n).proportion_ci(1 - ALPHA, method="wilson"))
 

@@ -25,8 +25,7 @@ class Solver:
         self.by_length = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         longest, limit = self.by_length[0], getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
         if len(prompts[longest]) + MAX_NEW_TOKENS > limit:
-            fail(f"問題「{questions[longest].text[:40]}」({len(prompts[longest])} トークン) と回答が、モデルの扱える {limit} トークンに"
-                 "収まりません。この問題を除くか、別のモデルを使ってください。")
+            fail(f"問題「{questions[longest].text[:40]}」と回答が、モデルの扱える {limit} トークンに収まりません。除いてください。")
         self.fast, self.why_plain = FastWay(model, tokenizer, self.labels, prompts), None
         self.why_plain = self.compare()
 

@@ -22,8 +22,7 @@ def draw_choices(row, num_choices, seed):
     乱数の種は seed と qid なので、ある行の選択肢は前後の行に左右されない。
     num_choices が None なら 5 択 (候補がそれより少ない行は候補の数)。
     """
-    answer = " ".join(row["answer_entity"].split())
-    candidates = {}
+    answer, candidates = " ".join(row["answer_entity"].split()), {}
     for c in row["answer_candidates"]:
         candidates.setdefault(same(c), " ".join(c.split()))
     if same(answer) not in candidates:
@@ -39,12 +38,10 @@ def draw_choices(row, num_choices, seed):
 
 def check_row(where, row):
     """必要な項目がそろっていなければ、その行 where を言って終わる。"""
-    for key in ("question", "answer_entity"):
-        if not isinstance(row.get(key), str) or not row[key].strip():
-            fail(f"{where}: {key} が文字列ではないか、ありません。{FORMAT}")
-    candidates = row.get("answer_candidates")
-    if not isinstance(candidates, list) or not all(isinstance(c, str) and c.strip() for c in candidates):
-        fail(f"{where}: answer_candidates が文字列の配列ではありません。{FORMAT}")
+    for key in ("question", "answer_entity", "answer_candidates"):
+        texts = row.get(key) if key == "answer_candidates" else [row.get(key)]
+        if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+            fail(f"{where}: {key} がないか、文字列{'の配列' if key == 'answer_candidates' else ''}ではありません。{FORMAT}")
 
 
 def read_questions(path, num_choices=None, seed=0, max_questions=None):

@@ -12,6 +12,5 @@ class Plugin(BasePlugin):
     def post_trainer_create(self, cfg, trainer):
         """学習用ファイルの最初の 1 件を残す。run_quiz.py は、これと違う書式では問わない。"""
         if trainer.is_world_process_zero():
-            folder = Path(cfg.output_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / EXAMPLE, [next(read_records(train_files(cfg)[0], ""))[1]])
+            Path(cfg.output_dir).mkdir(parents=True, exist_ok=True)
+            write_json(f"{cfg.output_dir}/{EXAMPLE}", [next(read_records(train_files(cfg)[0], ""))[1]])

@@ -24,15 +24,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import datasets
-import torch
-from bitsandbytes.functional import has_avx512bf16
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from quiz.files import read_records, write_json  # noqa: E402
 from quiz.model import load_model, load_tokenizer, quiet  # noqa: E402
+
+quiet(".")
+import datasets  # noqa: E402
+import torch  # noqa: E402
+from bitsandbytes.functional import has_avx512bf16  # noqa: E402
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM  # noqa: E402
+
 from quiz.plain import answer_plainly, greedy  # noqa: E402
 from quiz.prompt import Question  # noqa: E402
 from quiz.solver import Solver  # noqa: E402
@@ -144,7 +146,7 @@ def train_rates(base, steps):
             command = ["accelerate", "launch", "-m", "axolotl.cli.train", "q.yml", "--output_dir", "out", "--max_steps", str(steps)]
             command += [str(x) for key, value in changes.items() for x in (f"--{key}", value)]
             log = subprocess.run(command, cwd=work, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                 env={**os.environ, "AXOLOTL_DO_NOT_TRACK": "1"}).stdout
+                                 env={**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)}).stdout
             last = {k: float(v) for k, v in re.findall(r"'(train_runtime|train_loss)': '([\d.]+)'", log)}
             prepared = datasets.load_from_disk(str(next((work / "last_run_prepared").glob("*/"))))
             tokens = sum(map(len, prepared["input_ids"])) / len(prepared)
@@ -159,7 +161,7 @@ def demo_run(n):
     with tempfile.TemporaryDirectory() as folder:
         quiz, result = Path(folder) / "quiz.json", Path(folder) / "result.json"
         dev = [r for name in ("quiz", "quiz-dev2") for r in json.loads((out / f"{name}.json").read_text(encoding="utf-8"))]
-        write_json([dev[i % len(dev)] for i in range(n)], quiz)
+        write_json(quiz, [dev[i % len(dev)] for i in range(n)])
         command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", result, "--quiz", quiz]
         start = time.perf_counter()
         process, peak = subprocess.Popen(command, cwd=out, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), 0
@@ -218,9 +220,7 @@ def main():
     parser.add_argument("--train", action="store_true", help="評価ではなく学習の速さを測る")
     parser.add_argument("--steps", type=int, default=7, help="--train の更新の回数 (既定: 7)")
     args = parser.parse_args()
-    quiet(".")
-    for name in ("lm_eval", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     tokenizer = load_tokenizer(DEMO / "model", YAML)
 
     if args.demo:

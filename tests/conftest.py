@@ -1,7 +1,6 @@
 """テストの共通部品。学生が打つコマンドを、別の作業フォルダで実行する。"""
 
 import base64
-import gc
 import importlib
 import io
 import json
@@ -63,8 +62,6 @@ def step(name, *args, cwd, status=0):
         except SystemExit as e:
             code = e.code if isinstance(e.code, int) else 1
             print(e.code if isinstance(e.code, str) else "", file=err, end="\n" if isinstance(e.code, str) else "")
-        finally:
-            gc.enable()
     assert code == status, f"{name} {args}\n{out.getvalue()}\n{err.getvalue()}"
     return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
