@@ -16,7 +16,7 @@ from pathlib import Path
 
 from quiz.files import write_json
 from quiz.prompt import eval_record
-from quiz.source import arguments, read_converted, read_questions, same
+from quiz.source import arguments, normalize, read_converted, read_questions
 
 
 def main():
@@ -24,14 +24,15 @@ def main():
     parser.add_argument("--train", default="train-5-inst.json", help="手順1で作ったファイル (既定: train-5-inst.json)")
     args = parser.parse_args()
     questions = read_questions(args.source, args.num_choices, args.seed, args.max_questions)
-    note = f"注意: {args.train} がないので、学習した問題と重なるかは調べていません (--train で指定できます)。"
-    if Path(args.train).exists():
-        trained = {same(q.text) for q in read_converted(args.train, "手順1をやり直してください: python convert_train.py")}
-        leaks = sum(same(q.text) in trained for q in questions)
-        note = leaks and f"注意: {leaks} 問は {args.train} にもあります。学習した問題での正解率は実力を表しません。"
+    if not Path(args.train).exists():
+        note = f"{args.train} がないので、学習した問題と重なるかは調べていません (--train で指定できます)。"
+    else:
+        trained = {normalize(q.text) for q in read_converted(args.train, "手順1をやり直してください: python convert_train.py")}
+        leaks = sum(normalize(q.text) in trained for q in questions)
+        note = f"{leaks} 問は {args.train} にもあります。学習した問題での正解率は実力を表しません。" if leaks else None
     write_json(args.output, [eval_record(q) | q.extra for q in questions])
     if note:
-        print(note, file=sys.stderr)
+        print(f"注意: {note}", file=sys.stderr)
     print(f"{args.output} に書きました。次は: python -m quiz.check qlora-opencalm.yml")
 
 

@@ -21,7 +21,7 @@ from quiz.config import check_format, find_model, read_config
 from quiz.files import fail
 from quiz.model import quiet
 from quiz.results import read_quiz, write_results
-from quiz.source import count
+from quiz.source import whole_number
 
 
 def main():
@@ -31,11 +31,13 @@ def main():
     parser.add_argument("-o", "--output", type=Path, help="結果のファイル (既定: result.json。--base なら result-base.json)")
     parser.add_argument("--model", help="YAML のモデルの代わりに使う、アダプタのフォルダ、モデルのフォルダまたは名前")
     parser.add_argument("--base", action="store_true", help="アダプタを付けず、学習前のモデルに解かせる")
-    parser.add_argument("--batch-size", type=count(1), help="1 回に解く問題の数の上限 (既定: メモリに合わせて自動)")
-    parser.add_argument("--batch-tokens", type=count(1), help="1 回に計算するトークンの数の上限 (既定: GPU 16384、CPU 2048)")
-    parser.add_argument("--max-questions", type=count(1), help="先頭からこの数だけ解く")
+    parser.add_argument("--batch-size", type=whole_number(1), help="1 回に解く問題の数の上限 (既定: メモリに合わせて自動)")
+    parser.add_argument("--batch-tokens", type=whole_number(1), help="1 回に計算するトークンの数の上限 (既定: GPU 16384、CPU 3072)")
+    parser.add_argument("--max-questions", type=whole_number(1), help="先頭からこの数だけ解く")
     args = parser.parse_args()
     path = args.output or Path("result-base.json" if args.base else "result.json")
+    if path.is_dir():
+        fail(f"-o {path} はフォルダです。ファイルの名前にしてください (例: -o {path}/result.json)。")
 
     config = read_config(args.config)
     base, adapter = find_model(config, args.config, args.model, args.base)
@@ -46,21 +48,22 @@ def main():
     import torch
     from accelerate import PartialState
 
-    from quiz import model, progress, solver
+    from quiz import progress
+    from quiz.model import load
+    from quiz.solver import Solver
 
-    state = PartialState(cpu=not torch.cuda.is_available())
-    tokenizer, loaded = model.load(base, adapter, config, state.device)
-    prompts = model.encode_prompts(tokenizer, base, [q.prompt for q in questions])
-    solving = solver.Solver(loaded, tokenizer, questions, prompts)
-    if solving.why_plain:
-        notes.append(f"注意: {solving.why_plain}ので、1 問ずつ解きます (答えは同じで、時間がかかります)。")
-    for note in filter(None, notes if state.is_main_process else ()):
-        print(note, file=sys.stderr)
-    run = progress.conditions(base, adapter, config, loaded, questions)
-    answers = progress.ask(solving, path, run, state, args.batch_size, args.batch_tokens)
-    if state.is_main_process:
+    processes = PartialState(cpu=not torch.cuda.is_available())  # accelerate launch で起動すれば複数、そうでなければ 1 つ
+    tokenizer, model, prompts = load(base, adapter, config, processes.device, [q.prompt for q in questions])
+    solver = Solver(model, tokenizer, questions, prompts)
+    if solver.why_plain:
+        notes.append(f"注意: {solver.why_plain}ので、1 問ずつ解きます (答えは同じで、時間がかかります)。")
+    if processes.is_main_process:
+        sys.stderr.writelines(f"{note}\n" for note in notes if note)
+    run = progress.conditions(base, adapter, config, model, questions)
+    answers = progress.ask(solver, path, run, processes, args.batch_size, args.batch_tokens)
+    if processes.is_main_process:
         write_results(path, questions, answers, run, args.quiz)
-    progress.finish(path, state)
+    progress.finish(path, processes)
 
 
 if __name__ == "__main__":

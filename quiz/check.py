@@ -1,7 +1,6 @@
 """YAML のモデルで手順3の学習ができるかを、学習の前に数秒で確かめる。
 
     python -m quiz.check qlora-opencalm.yml      # モデルの取得は、設定とトークナイザだけ
-    python -m quiz.check                         # 使えるモデルの表 (Markdown)。学習に要るメモリ (GiB) つき
 """
 
 import argparse
@@ -9,75 +8,86 @@ from pathlib import Path
 
 from quiz.config import read_config, train_files
 from quiz.files import fail
-from quiz.memory import GIB, estimate, table
+from quiz.memory import GIB, estimate
 from quiz.model import encode_prompts, load_tokenizer, quiet
 from quiz.source import read_converted
 
 STEP1 = "手順1からやり直してください: python convert_train.py"
 
 
-def find_problem(yaml, questions):
-    """モデルとトークナイザの問題を 1 つ、文で返す。なければ (transformers の設定, 最長の行のトークン数)。"""
+def check_model(stop, yaml):
+    """モデルの設定を読んで返す。今の transformers で学習できないモデルなら、stop にその理由を渡す。"""
     import transformers
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     from transformers.utils import cached_file
 
     base, trust = yaml["base_model"], bool(yaml.get("trust_remote_code"))
-    prepare = f"python -m quiz.prepare {base} {Path(base).name} で直し、base_model をそのフォルダにしてください。"
+    prepare = f"python -m quiz.prepare {base} {Path(base).name}-prepared で直し、base_model をそのフォルダにしてください。"
     try:
         kind = transformers.PreTrainedConfig.get_config_dict(base)[0].get("model_type")
     except OSError:
-        return (f"base_model {base} を取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめてください。"
-                "承認の要るモデルは、先に hf auth login が要ります。")
+        stop(f"base_model {base} を取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめてください。"
+             "承認の要るモデルは、先に hf auth login が要ります。")
     if kind == "qwen":
-        return f"{base} は Qwen 第 1 世代で、今の transformers では動きません。{prepare}"
+        stop(f"{base} は Qwen 第 1 世代で、今の transformers では動きません。{prepare}")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not trust:
-        return f"{base} の構造 {kind} を、今の transformers は知りません。docs/models.md の表のモデルを使ってください。"
+        stop(f"{base} の構造 {kind} を、今の transformers は知りません。docs/models.md の表のモデルを使ってください。")
     if yaml.get("attn_implementation") == "flash_attention_2" and not transformers.utils.is_flash_attn_2_available():
-        return "attn_implementation が flash_attention_2 ですが、flash-attn か GPU がありません。sdpa にしてください。"
+        stop("attn_implementation が flash_attention_2 ですが、flash-attn か GPU がありません。sdpa にしてください。")
     if not cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False):
-        return f"{base} には tokenizer.json がありません。{prepare}"
-    config, tokenizer = transformers.AutoConfig.from_pretrained(base, trust_remote_code=trust), load_tokenizer(base, yaml)
+        stop(f"{base} には tokenizer.json がありません。{prepare}")
+    return transformers.AutoConfig.from_pretrained(base, trust_remote_code=trust).get_text_config()
+
+
+def longest_row(stop, yaml, config, questions):
+    """最も長い行のトークン数を返す。トークナイザか長さに問題があれば、stop にその理由を渡す。"""
+    base, limit = yaml["base_model"], yaml["sequence_len"]
+    tokenizer = load_tokenizer(base, yaml)
     if tokenizer.eos_token is None:
-        return f"{base} には終わりの記号 (eos_token) がなく、回答の終わりを教えられません。別のモデルを使ってください。"
+        stop(f"{base} には終わりの記号 (eos_token) がなく、回答の終わりを教えられません。別のモデルを使ってください。")
     answers = tokenizer([q.answer for q in questions], add_special_tokens=False)["input_ids"]
     lengths = [len(p) + len(a) + 1 for p, a in zip(encode_prompts(tokenizer, base, [q.prompt for q in questions]), answers)]
-    limit, longest = yaml["sequence_len"], max(lengths)
-    if limit > (getattr(config, "max_position_embeddings", None) or limit):
-        return f"sequence_len {limit} は、{base} の扱える長さ {config.max_position_embeddings} を超えています。"
-    if longest > limit:
-        return (f"{sum(n > limit for n in lengths)} 問が sequence_len {limit} を超え (最長 {longest})、Axolotl に黙って捨てられます。"
-                "sequence_len を増やすか、--num-choices を減らして手順1からやり直してください。")
-    return config, longest
+    largest = getattr(config, "max_position_embeddings", None) or limit
+    if limit > largest:
+        stop(f"sequence_len {limit} は、{base} の扱える長さ {largest} を超えています。{largest} 以下にしてください。")
+    if max(lengths) > limit:
+        stop(f"{sum(n > limit for n in lengths)} 問が sequence_len {limit} を超え (最長 {max(lengths)})、Axolotl に黙って捨てられます。"
+             "sequence_len を増やすか、--num-choices を減らして手順1からやり直してください。")
+    return max(lengths)
 
 
-def check(path):
-    """YAML のモデルで学習できるかを確かめ、できなければ 1 行で終わる。"""
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("yaml", help="確かめる YAML")
+    path = parser.parse_args().yaml
     yaml = read_config(path)
     base, questions = yaml["base_model"], [q for file in train_files(yaml) for q in read_converted(file, STEP1)]
+
+    def stop(reason):
+        fail(f"{path}: {reason}")
+
+    if not questions:
+        stop(f"学習用の問題がありません。{STEP1}")
     quiet(base)  # ライブラリの読み込みは数秒かかるので、入力の間違いを調べ終えてからにする
     import psutil
     import torch
 
-    try:
-        found = find_problem(yaml, questions)
-    except (OSError, ValueError, AttributeError) as e:
-        found = f"{base} を読めません ({str(e).strip().splitlines()[0]})。docs/models.md の表のモデルを使ってください。"
-    if isinstance(found, str):
-        fail(f"{path}: {found}")
-    config, longest = found
     gpu = torch.cuda.is_available()
     free = (torch.cuda.get_device_properties(0).total_memory if gpu else psutil.virtual_memory().available) / GIB
-    n, needed = estimate(config, yaml, longest, "cuda" if gpu else "cpu")
-    need = f"学習に約 {needed:.1f} GiB ({'GPU' if gpu else '使えるメモリ'} は {free:.1f} GiB)"
+    try:
+        config = check_model(stop, yaml)
+        longest = longest_row(stop, yaml, config, questions)
+        n, needed = estimate(config, yaml, longest, "cuda" if gpu else "cpu")
+    except KeyError as e:
+        stop(f"{e} の行がありません。元の qlora-opencalm.yml と比べてください。")
+    except (OSError, ValueError, AttributeError) as e:
+        stop(f"{base} を読めません ({str(e).strip().splitlines()[0]})。docs/models.md の表のモデルを使ってください。")
+    memory = f"学習に約 {needed:.1f} GiB ({'GPU' if gpu else '使えるメモリ'} は {free:.1f} GiB)"
     if needed > free:
-        fail(f"{path}: {base} は{need}。micro_batch_size を減らすか、小さいモデルにしてください。")
-    print(f"{base}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。{need}\n"
+        stop(f"{base} は{memory}。micro_batch_size を減らすか、小さいモデルにしてください。")
+    print(f"{base}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。{memory}\n"
           f"次は: accelerate launch -m axolotl.cli.train {path}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("yaml", nargs="?", help="確かめる YAML (なければモデルの表を出す)")
-    path = parser.parse_args().yaml
-    check(path) if path else print(table())
+    main()

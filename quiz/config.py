@@ -13,7 +13,7 @@ EXAMPLE = "train_example.json"  # アダプタの隣に残す、学習に使っ�
 def read_config(path):
     """Axolotl の YAML を読んで dict を返す。"""
     try:
-        config = yaml.safe_load(read_text(path, "--config で YAML の場所を指定してください。"))
+        config = yaml.safe_load(read_text(path, "YAML の場所を確かめてください。"))
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         fail(f"{path}:{mark.line + 1 if mark else 1}: YAML として読めません。字下げと : の後の空白を確かめてください。")
@@ -54,7 +54,7 @@ def find_model(config, config_path, model=None, use_base=False):
 
 
 def check_format(adapter):
-    """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。書式の記録がなければ、その旨の文を返す。"""
+    """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。書式の記録がなければ、その旨の文を返す (あれば None)。"""
     example = Path(adapter, EXAMPLE)
     if not example.exists():
         return f"注意: {example} がないので、{adapter} をこの書式で学習したのか確かめられません。"

@@ -29,7 +29,8 @@ class FastWay:
         probs = [p[:len(choices)] for p, choices in zip(self.labels.probabilities(logits), lines)]
         drafts = [self.tokenizer(choices[p.index(max(p))], add_special_tokens=False)["input_ids"] for p, choices in zip(probs, lines)]
         drafts = [(draft + [self.tokenizer.eos_token_id])[:MAX_NEW_TOKENS] for draft in drafts]
-        agreed = [draft[:len(best)] == best for draft, best in zip(drafts, logits.argmax(-1).tolist())]
+        # 下書きが、番号まで貪欲法と同じか (agreed)、最後まで同じか (right)。どちらでもない問題が left。
+        agreed = [best[:-1] == self.labels.lead and draft[:len(best)] == best for draft, best in zip(drafts, logits.argmax(-1).tolist())]
         right = self.check(drafts, mask, cache) if any(agreed) else agreed
         left = [row for row in range(len(prompts)) if not (agreed[row] and right[row])]
         texts = [first_line(self.tokenizer, draft) for draft in drafts]
@@ -47,7 +48,8 @@ class FastWay:
     def read(self, rows):
         """rows を計算し、プロンプトの最後から先の logits (B, len(lead) + 1, V) を返す。
 
-        ほかに返すのは、prefix の直後を埋めて長さをそろえた ids (B, T)、埋めた所が 0 の mask (B, T)、cache。
+        ほかに返すのは、長さをそろえた ids (B, T)、埋めた所が 0 の mask (B, T)、cache。埋めるのは prefix の直後: そうすれば、
+        どの行も最後の列がその行の最後のトークンになる。
         """
         n, width, device = len(self.prefix), max(map(len, rows)), self.model.device
         ids = torch.tensor([row[:n] + [self.tokenizer.pad_token_id] * (width - len(row)) + row[n:] for row in rows], device=device)

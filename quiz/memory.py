@@ -1,17 +1,8 @@
-"""学習に要るメモリの見積もりと、data/models.csv のモデルの表 (python -m quiz.check が出す)。"""
+"""学習に要るメモリの見積もり。"""
 
-import csv
-from pathlib import Path
-
-from quiz.config import read_config
-from quiz.model import quiet
-
-ROOT = Path(__file__).parents[1]
 GIB = 2**30
 NF4_BYTES = 0.5 + (1 + 4 / 256) / 64  # 重み 1 個。64 個ごとの倍率は 8 ビットで、その倍率 256 個ごとに fp32 が 1 つ (QLoRA, 2023, §3)
-ROW = 256  # 表で仮定する 1 行のトークン数 (デモの最長は 113)
 TRAINED_BYTES = 16  # LoRA の 1 個。fp32 の重みと勾配、AdamW の 2 つの平均
-COLUMNS = "名前", "base_model", "構造", "種類", "パラメータ", "ライセンス", "学習", "ほかに要るもの", "確かめた範囲"
 
 
 def estimate(config, yaml, length, device="cuda"):
@@ -39,17 +30,3 @@ def estimate(config, yaml, length, device="cuda"):
     kept = layers * hidden + layer if yaml.get("gradient_checkpointing") else layers * layer
     size += adapter * TRAINED_BYTES + yaml["micro_batch_size"] * length * (2 * half * kept + config.vocab_size * (2 * half + 8))
     return sum(p.numel() for p in model.parameters()), size / GIB
-
-
-def table():
-    """data/models.csv の表を Markdown にする。"""
-    quiet(".")
-    from transformers import AutoConfig
-
-    lines, yaml = [f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|"], read_config(ROOT / "qlora-opencalm.yml")
-    for row in csv.DictReader((ROOT / "data/models.csv").read_text(encoding="utf-8").splitlines()):
-        shape = {k: int(v) for k, v in row.items() if v.isdigit()}
-        n, train = estimate(AutoConfig.for_model(row["model_type"], **shape), yaml, ROW)
-        values = [row["name"], row["hub"], row["model_type"], row["kind"], f"{n / 1e9:.2f} B", row["licence"], f"{train:.1f}"]
-        lines.append(f"| {' | '.join([*values, row['needs'], row['checked']])} |")
-    return "\n".join(lines)

@@ -84,11 +84,14 @@ def load_model(base, adapter, config, device):
     return (PeftModel.from_pretrained(model, adapter) if adapter else model).eval()
 
 
-def load(base, adapter, config, device):
-    """(tokenizer, model) を返す。読めなければ 1 行で終わる。"""
+def load(base, adapter, config, device, prompts):
+    """(tokenizer, model, prompts のトークン列のリスト) を返す。読めなければ 1 行で終わる。"""
     from safetensors import SafetensorError
 
     try:
-        return load_tokenizer(base, config), load_model(base, adapter, config, device)
-    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as e:
-        fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません ({e})。base_model、output_dir、ネットワークを確かめてください。")
+        tokenizer = load_tokenizer(base, config)
+        encoded = encode_prompts(tokenizer, base, prompts)  # 重みを読む前に、トークナイザの間違いが分かる
+        return tokenizer, load_model(base, adapter, config, device), encoded
+    except (OSError, ValueError, RuntimeError, AttributeError, ImportError, SafetensorError) as e:
+        reason = str(e).strip().partition("\n")[0]
+        fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません ({reason})。base_model、output_dir、通信を確かめてください。")

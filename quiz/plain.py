@@ -3,15 +3,18 @@
 import torch
 
 from quiz.files import fail
+from quiz.prompt import ANSWER
 
 MAX_NEW_TOKENS = 32  # チュートリアルと同じ。番号は先頭の数トークンで決まる
 
 
-def answer_plainly(model, tokenizer, prompt_ids):
-    """トークン列 prompt_ids の問題に答え、新しいトークンの最初の行だけを文字に戻す。"""
+def answer_plainly(model, tokenizer, labels, prompt_ids):
+    """トークン列 prompt_ids の問題に答え、(新しいトークンの最初の行, 直後に番号 0, 1, ... が来る確率のリスト) を返す。"""
     prompt = torch.tensor([prompt_ids], device=model.device)
     output = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), **greedy(tokenizer))
-    return first_line(tokenizer, output[0, len(prompt_ids):])
+    prompt = torch.tensor([prompt_ids + labels.lead], device=model.device)
+    logits = model(input_ids=prompt, attention_mask=torch.ones_like(prompt)).logits
+    return first_line(tokenizer, output[0, len(prompt_ids):]), labels.probabilities(logits[:, -len(labels.lead) - 1:])[0]
 
 
 def greedy(tokenizer):
@@ -26,16 +29,17 @@ def first_line(tokenizer, tokens):
 
 
 class Labels:
-    """番号 0..n-1 のトークン列 (tokens) と、番号の手前に来る共通のトークン列 (lead)。
+    """回答の先頭から番号までのトークン列 (tokens。番号 0..n-1 の順) と、そのうち番号の手前の共通の部分 (lead)。
 
     SentencePiece では「2: ...」の先頭が「▁」「2」の 2 トークンになる。手前の「▁」までは、どの番号でも同じはずである。
     """
 
     def __init__(self, tokenizer, n):
-        self.tokens = []
-        for label in map(str, range(n)):
-            encoded = tokenizer(f"{label}:", add_special_tokens=False, return_offsets_mapping=True)
-            self.tokens.append([i for i, (start, _) in zip(encoded["input_ids"], encoded["offset_mapping"]) if start < len(label)])
+        self.tokens, start = [], ANSWER.index("{label}")
+        for label in range(n):  # 番号の次の文字まで入れるのは、回答の中と同じ所で切れるように
+            text = ANSWER.partition("{choice}")[0].format(label=label).rstrip()
+            encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            self.tokens.append([i for i, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"]) if begin <= start])
         self.lead = max((t[:-1] for t in self.tokens), key=len)
         if any(t[:-1] != self.lead[:len(t) - 1] for t in self.tokens) or len(set(map(tuple, self.tokens))) < n:
             fail(f"このトークナイザでは番号のトークン列 {self.tokens} を比べられません。別のモデルを使ってください。")

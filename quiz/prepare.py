@@ -80,7 +80,7 @@ def prepare_sentencepiece(folder):
 
 
 def prepare(source, folder):
-    """source (hugging face のモデル名、または手元のフォルダ) を folder に写して直す。直すところがなければ ValueError。"""
+    """source (hugging face のモデル名、または手元のフォルダ) を folder に写して直す。直すところがなければ 1 行で終わる。"""
     from huggingface_hub import list_repo_files, snapshot_download
 
     if Path(source).is_dir():
@@ -94,7 +94,7 @@ def prepare(source, folder):
     elif (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
         prepare_sentencepiece(folder)
     else:
-        raise ValueError("直すところはありません。base_model にそのまま書いてください")
+        fail(f"{source} に直すところはありません。base_model にそのまま書いてください。")
 
 
 def main():

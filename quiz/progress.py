@@ -1,6 +1,5 @@
 """途中結果: 答えたそばから書き足し、止まっても続きから始め、いくつかのプロセスで分担する。"""
 
-import glob
 import json
 import os
 import re
@@ -20,22 +19,21 @@ from quiz.results import mark
 
 
 def conditions(base, adapter, config, model, questions):
-    """実行条件の dict。どれか 1 つでも違えば、途中結果の続きにはしない。"""
+    """実行条件の dict。hardware と versions のほかは、どれか 1 つでも違えば途中結果の続きにはしない。"""
     # モデルのファイルは大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。
     files = [p for name in (cached_file(base, "config.json"), adapter and f"{adapter}/adapter_config.json") if name
-             for p in sorted(Path(name).parent.glob("*.*"))]
-    digests = {"model_files": [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()],
+             for p in sorted(Path(name).parent.glob("*")) if re.search(r"\.safetensors$|\.bin$|^tokenizer|config\.json$", p.name)]
+    digests = {"model_files": [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files],
                "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
     return {"model": base, "adapter": adapter, **{k: config.get(k) for k in ("load_in_4bit", "tokenizer_type", "attn_implementation")},
-            "dtype": str(model.dtype), "versions": {m: metadata.version(m) for m in ("torch", "transformers", "peft", "bitsandbytes")},
+            "dtype": str(model.dtype), **{k: sha256(repr(v).encode()).hexdigest()[:16] for k, v in digests.items()},
             "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",
-            **{k: sha256(repr(v).encode()).hexdigest()[:16] for k, v in digests.items()}}
+            "versions": {m: metadata.version(m) for m in ("torch", "transformers", "peft", "bitsandbytes")}}
 
 
 def parts_of(path):
     """path の途中結果のファイル (result.json.part0, part1, ...) のリスト。"""
-    found = path.parent.glob(f"{glob.escape(path.name)}.part*")
-    return [p for p in found if re.fullmatch(r"part\d+", p.name.removeprefix(f"{path.name}."))]
+    return [p for p in path.parent.glob("*.part*") if re.fullmatch(re.escape(path.name) + r"\.part\d+", p.name)]
 
 
 def read_part(path, run):
@@ -44,7 +42,8 @@ def read_part(path, run):
     for line in path.read_bytes().splitlines():
         with suppress(ValueError):  # 書いている途中で止まった行。なかったことにする
             lines.append(json.loads(line))
-    differences = [f"{k}: {lines[0].get(k)} → {run[k]}" for k in run if lines[0].get(k) != run[k]] if lines else ()
+    keys = run.keys() - {"hardware", "versions"} if lines else ()
+    differences = [f"{k}: {lines[0].get(k)} → {run[k]}" for k in sorted(keys) if lines[0].get(k) != run[k]]
     if differences:
         fail(f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"
              "前の続きなら同じ条件で、やり直すならこのファイルを消してから実行してください。")
@@ -56,15 +55,16 @@ def ask(solver, path, run, state, batch_size=None, batch_tokens=None):
     rank, world, total = state.process_index, state.num_processes, len(solver.questions)
     run = gather_object([run])[0]  # ファイルの更新時刻は、計算機によって違うかもしれない
     own, parts = path.with_name(f"{path.name}.part{rank}"), {part: read_part(part, run) for part in parts_of(path)}
-    done = {r["ID"]: r for r in gather_object([r for lines in parts.values() for r in lines[1:]])}  # 別の計算機にある分も集める
-    state.wait_for_everyone()  # 全員が読み終えるまで、誰も書き足さない
+    # 別の計算機にある分も集める。全員が読み終えるまで返らないので、読んでいるファイルに誰かが書き足すことはない。
+    done = {r["ID"]: r for r in gather_object([r for lines in parts.values() for r in lines[1:]])}
     hits = sum(r["hit"] for r in done.values())
+    fresh = not parts.get(own)
     try:
-        f = own.open("a" if parts.get(own) else "w", encoding="utf-8")
+        f = own.open("w" if fresh else "a", encoding="utf-8")
     except OSError as e:
         fail(f"{own} に書けません ({e.strerror})。-o で別の場所を指定してください。")
     with f, tqdm(total=total, initial=len(done), unit="問", mininterval=1, disable=not state.is_main_process) as bar:
-        f.write("" if parts.get(own) else json.dumps(run, ensure_ascii=False))
+        f.write(json.dumps(run, ensure_ascii=False) if fresh else "")
         for batch in solver.batches(set(range(total)) - done.keys(), batch_tokens, batch_size)[rank::world]:
             begin = time.perf_counter()
             answers = solver.answer(batch)

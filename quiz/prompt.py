@@ -14,7 +14,7 @@ TRAIN_PROMPT = "以下の問題について、{labels}の選択肢から選ん�
 # quiz.json の書式 (チュートリアルと同じ)。モデルには見せず、TRAIN_PROMPT に直して問う。
 EVAL_INSTRUCTION = "以下の問題について、{labels}から選んで答えてください。\n問題: {question}\n"
 EVAL_INPUT = "{choices}\n\n\n"
-# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、選択肢の書き間違いでは不正解にならない。
+# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、選択肢の書き間違いでは不正解にならない (番号は選択肢より前に置く)。
 ANSWER = "{label}: {choice}"
 
 # 番号を 1 桁に限る: 2 桁では「1」と「10」の先頭が同じになり、番号の確率が決まらない。
@@ -74,7 +74,7 @@ def read_question(record):
     extra = {key: record[key] for key in ("qid", "genre") if key in record}
     # もう一度書式に入れて比べるので、番号の抜けや、書式にない空白も見つかる。
     if not 2 <= len(choices) <= MAX_CHOICES or Question(match["question"], choices, 0).fill(template) != text:
-        raise ValueError(f"quiz/prompt.py の書式 ({template!r}) ではありません")
+        raise ValueError("quiz/prompt.py の書式ではありません")
     if record["output"] not in lines:
         raise ValueError(f"output {record['output']!r} が、選択肢 {lines} のどれでもありません")
     return Question(match["question"], choices, lines.index(record["output"]), extra)

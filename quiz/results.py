@@ -1,7 +1,6 @@
 """手順4と手順5のあいだのファイル: quiz.json を読み、result.json と result.log を書き、result.json を読む。"""
 
 import json
-import math
 import re
 import sys
 from itertools import islice
@@ -74,17 +73,13 @@ def clean(record):
     # 問題はどの結果でも同じなので、intern して 1 つだけ持つ。20 個のファイルでもメモリが足りるように。
     shown = sys.intern(record.get("prompt") or (record.get("instruction") or "") + (record.get("input") or ""))
     lines = tuple(sys.intern(line) for line in (record.get("input") or "").split("\n") if line)
-    label, answered = re.search(r"\d+", correct), re.match(r"\d+", str(out_str))
-    try:
-        valid = probs is None or math.isfinite(sum(probs)) and int(label[0]) < len(probs)
-    except TypeError:  # 数でないもの、正解の番号がないもの
-        valid = False
-    if not valid:
+    answered, label = re.match(r"\d+", str(out_str)), read_label(correct)
+    if probs is not None and not (all(isinstance(p, (int, float)) and 0 <= p < 2 for p in probs) and label and int(label) < len(probs)):
         raise ValueError("choice_probs が、正解の番号を含む数のリストではありません")
     return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "lines": lines,
             "question": sys.intern(record.get("question") or shown),
             "n_choices": len(probs or lines) or None, "genre": record.get("genre") or None, "hit": bool(record["hit"]),
-            "output": record.get("output") or "", "correct_answer": sys.intern(correct), "label": int(label[0]) if label else None,
+            "output": record.get("output") or "", "correct_answer": sys.intern(correct), "label": int(label) if label else None,
             "answered": None if out_str is None else int(answered[0]) if answered else -1,
             "probs": probs, "likely": probs and probs.index(max(probs)), "seconds": record.get("seconds")}
 

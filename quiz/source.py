@@ -11,27 +11,27 @@ from quiz.prompt import MAX_CHOICES, Question, read_question
 FORMAT = "クイズ王の形式と入手方法は data/README.md へ。"
 
 
-def same(text):
+def normalize(text):
     """全角と半角、空白の違いを除いた、比べるための文字列。「？」と「?」は同じ。"""
     return "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def draw_choices(row, num_choices, seed):
-    """正解と誤答から選択肢を作り (choices, label) を返す。作れなければ (None, 理由)。
+    """正解と誤答から選択肢を作り (choices, label) を返す。作れなければ、理由の ValueError。
 
     乱数の種は seed と qid なので、ある行の選択肢は前後の行に左右されない。
     num_choices が None なら 5 択 (候補がそれより少ない行は候補の数)。
     """
     answer, candidates = " ".join(row["answer_entity"].split()), {}
     for c in row["answer_candidates"]:
-        candidates.setdefault(same(c), " ".join(c.split()))
-    if same(answer) not in candidates:
-        return None, "正解が候補にない"
+        candidates.setdefault(normalize(c), " ".join(c.split()))
+    if normalize(answer) not in candidates:
+        raise ValueError("正解が候補にない")
     n = num_choices or min(5, len(candidates))
     if len(candidates) < max(n, 2):
-        return None, "候補が足りない"
+        raise ValueError("候補が足りない")
     rng = random.Random(f"{seed}:{row.get('qid') or row['question']}")
-    choices = [answer, *rng.sample([c for key, c in candidates.items() if key != same(answer)], n - 1)]
+    choices = [answer, *rng.sample([c for key, c in candidates.items() if key != normalize(answer)], n - 1)]
     rng.shuffle(choices)
     return choices, choices.index(answer)
 
@@ -53,9 +53,12 @@ def read_questions(path, num_choices=None, seed=0, max_questions=None):
         text = " ".join(row["question"].replace("_", "").split())
         # 問題文が同じでも候補が違えば別の問題 (「カタカナはどれ?」など)。
         identity = text, frozenset(row["answer_candidates"])
-        choices, label = draw_choices(row, num_choices, seed) if identity not in seen else (None, "問題が重複")
-        if choices is None:
-            skipped[label] += 1
+        try:
+            if identity in seen:
+                raise ValueError("問題が重複")
+            choices, label = draw_choices(row, num_choices, seed)
+        except ValueError as e:
+            skipped[str(e)] += 1
             continue
         seen.add(identity)
         questions.append(Question(text, tuple(choices), label, {key: row[key] for key in ("qid", "genre") if key in row}))
@@ -78,7 +81,7 @@ def read_converted(path, todo):
             fail(f"{path}:{line}: {f'{e} がありません' if isinstance(e, KeyError) else e}。{todo}")
 
 
-def count(low, high=None):
+def whole_number(low, high=None):
     """low 以上 high 以下の整数だけを受け付ける、argparse の type。"""
     def convert(text):
         if not text.isdecimal() or int(text) < low or high and int(text) > high:
@@ -92,7 +95,7 @@ def arguments(description, source, target):
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="?", default=source, help=f"クイズ王の JSON (既定: {source})")
     parser.add_argument("-o", "--output", default=target, help=f"書き出すファイル (既定: {target})")
-    parser.add_argument("--num-choices", type=count(2, MAX_CHOICES), help="選択肢の数 (既定: 5。候補が少ない行はその数)")
+    parser.add_argument("--num-choices", type=whole_number(2, MAX_CHOICES), help="選択肢の数 (既定: 5。候補が少ない行はその数)")
     parser.add_argument("--seed", type=int, default=0, help="選択肢を選ぶ乱数の種 (既定: 0)")
-    parser.add_argument("--max-questions", type=count(1), help="この数だけ書いて終わる")
+    parser.add_argument("--max-questions", type=whole_number(1), help="この数だけ書いて終わる")
     return parser

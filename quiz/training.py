@@ -1,5 +1,6 @@
 """Axolotl のプラグイン (YAML の plugins: で読み込まれる)。学習に使った書式を、アダプタの隣に残す。"""
 
+import os
 from pathlib import Path
 
 from axolotl.integrations.base import BasePlugin
@@ -9,8 +10,12 @@ from quiz.files import read_records, write_json
 
 
 class Plugin(BasePlugin):
+    """学習用ファイルの最初の 1 件を残す。run_quiz.py は、これと違う書式では問わない。"""
+
     def post_trainer_create(self, cfg, trainer):
-        """学習用ファイルの最初の 1 件を残す。run_quiz.py は、これと違う書式では問わない。"""
-        if trainer.is_world_process_zero():
-            Path(cfg.output_dir).mkdir(parents=True, exist_ok=True)
-            write_json(f"{cfg.output_dir}/{EXAMPLE}", [next(read_records(train_files(cfg)[0], ""))[1]])
+        """前の学習の記録を消す。途中で止まったアダプタの隣に、別の書式の記録を残さないため。"""
+        Path(cfg.output_dir, EXAMPLE).unlink(missing_ok=True)
+
+    def post_train(self, cfg, model):
+        if os.environ.get("RANK", "0") == "0":
+            write_json(Path(cfg.output_dir, EXAMPLE), [next(read_records(train_files(cfg)[0], ""))[1]])

@@ -87,7 +87,7 @@ def timed(function, n):
 def plain_loop(solver, few):
     """チュートリアルと同じく、1 問ずつ generate する。"""
     for i in few:
-        answer_plainly(solver.model, solver.tokenizer, solver.prompts[i])
+        answer_plainly(solver.model, solver.tokenizer, solver.labels, solver.prompts[i])
 
 
 def batched_generate(solver, indices, size):

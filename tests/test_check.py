@@ -3,10 +3,8 @@
 import shutil
 
 import pytest
-from conftest import edit_yaml, read, run
+from conftest import edit_yaml, read, run, step, step_error
 from test_prepare import change_json
-
-from quiz import check
 
 
 def edit(yaml, old, new):
@@ -15,6 +13,9 @@ def edit(yaml, old, new):
 
 CHECKS = {
     "train file": (lambda base, yaml: edit(yaml, "train-5-inst.json", "nowhere.json"), "手順1"),
+    "no question": (lambda base, yaml: edit(yaml, "  - path: train-5-inst.json", "  - ds_type: json"), "学習用の問題がありません"),
+    "no sequence_len": (lambda base, yaml: edit(yaml, "sequence_len", "x"), "sequence_len"),
+    "no micro_batch_size": (lambda base, yaml: edit(yaml, "micro_batch_size: 16", "x: 16"), "micro_batch_size"),
     "hub": (lambda base, yaml: edit_yaml(yaml, "some/unknown-model", "./o"), "some/unknown-model を取得できません"),
     "unknown architecture": (lambda base, yaml: change_json(base / "config.json", model_type="brandnew"), "構造 brandnew"),
     "qwen v1": (lambda base, yaml: change_json(base / "config.json", model_type="qwen"), "python -m quiz.prepare"),
@@ -28,17 +29,14 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_check_finds(name, llama, llama_run, tmp_path, monkeypatch):
+def test_check_finds(name, llama, llama_run, tmp_path):
     """学習できないときは、学習の前に 1 行で知らせる。"""
     change, message = CHECKS[name]
     base, yaml = shutil.copytree(llama, tmp_path / "base"), tmp_path / "qlora-opencalm.yml"
     edit_yaml(yaml, base, "./o")
     change(base, yaml)
-    monkeypatch.chdir(llama_run)
-    with pytest.raises(SystemExit) as stop:
-        check.check(str(yaml))
-    error = stop.value.code
-    assert error.startswith("エラー: ") and "\n" not in error and message in error and (str(yaml) in error or name == "train file")
+    error = step_error("quiz.check", yaml, cwd=llama_run)
+    assert message in error and (str(yaml) in error or name in ("train file", "no question"))
 
 
 def test_check_passes(demo):
@@ -46,9 +44,7 @@ def test_check_passes(demo):
     assert "gpt_neox" in out and "895 問" in out and out.endswith("次は: accelerate launch -m axolotl.cli.train qlora-demo.yml\n")
 
 
-def test_check_without_pad(llama, llama_run, monkeypatch, capsys):
+def test_check_without_pad(llama, llama_run):
     """pad のないトークナイザは、EOS で詰めて学習できる (llama_run がその学習)。"""
     assert "pad_token" not in read(llama / "tokenizer_config.json")
-    monkeypatch.chdir(llama_run)
-    check.check("qlora-opencalm.yml")
-    assert "次は: " in capsys.readouterr().out
+    assert "次は: " in step("quiz.check", "qlora-opencalm.yml", cwd=llama_run).stdout

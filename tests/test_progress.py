@@ -145,7 +145,7 @@ def partial(work, output, n=3, **changes):
 
 @pytest.mark.parametrize("change", [
     {"adapter": "別のアダプタ"}, {"tokenizer_type": "AutoTokenizer"}, {"attn_implementation": "eager"}, {"model_files": "0" * 16},
-    {"versions": {"torch": "1.0"}}])
+    {"load_in_4bit": False}])
 def test_does_not_continue_another_run(change, llama_run):
     """条件の違う途中結果には続けない。何が違うかを言い、ファイルには触らない。"""
     part = partial(llama_run, "other.json", **change)

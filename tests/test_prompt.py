@@ -4,9 +4,10 @@ import json
 import shutil
 
 import pytest
-from conftest import DEMO, edit_yaml, quiz_of, read, step, step_error, train
+from conftest import DEMO, FAST, edit_yaml, quiz_of, read, step, step_error, train
 
-from quiz import prompt
+from quiz import plain, prompt
+from quiz.model import load_tokenizer
 from quiz.prompt import Question, eval_record, read_label, read_question
 
 
@@ -37,19 +38,20 @@ def test_another_format_is_refused(change):
         read_question(record | change)
 
 
-FORMATS = {"問題:": "問い:", "選択肢": "候補", "### 回答:": "## 答え:", ": ": "番 "}
+# 変える語、新しい語、それが見える所。番号の前に語を置く書式も試す。
+FORMATS = [("問題:", "問い:"), ("選択肢", "候補"), ("### 回答:", "## 答え:"), (": {choice}", "番 {choice}"), ("{label}: ", "答え{label}番 ")]
 
 
-@pytest.mark.parametrize("word", FORMATS)
-def test_changed_format_goes_through_every_step(word, llama, llama_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("old, new", FORMATS)
+def test_changed_format_goes_through_every_step(old, new, llama, llama_run, tmp_path, monkeypatch):
     """quiz/prompt.py の語を 1 つ変えると、手順1から5まで、分析もページも、その書式になる。前の書式のアダプタでは問わない。"""
-    for name in ("TRAIN_PROMPT", "EVAL_INSTRUCTION", "EVAL_INPUT", "ANSWER"):
-        if word != ": " or name == "ANSWER":
-            monkeypatch.setattr(prompt, name, getattr(prompt, name).replace(word, FORMATS[word]))
+    for name in ("ANSWER",) if "{" in old else ("TRAIN_PROMPT", "EVAL_INSTRUCTION", "EVAL_INPUT"):
+        monkeypatch.setattr(prompt, name, getattr(prompt, name).replace(old, new))
+    monkeypatch.setattr(plain, "ANSWER", prompt.ANSWER)
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "20", cwd=tmp_path)
     step("convert_eval", DEMO / "dev1_questions.json", "--max-questions", "6", cwd=tmp_path)
-    text = read(tmp_path / "train-5-inst.json")[0]
-    assert FORMATS[word] in text["instruction"] + text["output"] and word not in (text["output"] if word == ": " else text["instruction"])
+    seen = new.format(label=0, choice="").rstrip()
+    assert all(seen in r["instruction"] for r in read(tmp_path / "train-5-inst.json"))
     edit_yaml(tmp_path / "qlora-opencalm.yml", llama, "./out")
     shutil.copytree(llama_run / "llama-qlora-out", tmp_path / "out")
     assert "別の書式で学習したアダプタ" in step_error("run_quiz", cwd=tmp_path)
@@ -58,8 +60,19 @@ def test_changed_format_goes_through_every_step(word, llama, llama_run, tmp_path
     step("run_quiz", cwd=tmp_path)
     *records, _ = read(tmp_path / "result.json")
     questions = quiz_of(tmp_path / "quiz.json")
-    assert [r["prompt"] for r in records] == [q.prompt for q in questions] and all(FORMATS[word] in r["prompt"] for r in records)
+    assert [r["prompt"] for r in records] == [q.prompt for q in questions] and all(seen in r["prompt"] for r in records)
+    assert [read_label(q.answer) for q in questions] == [str(q.label) for q in questions]
     step("analysis", "--table", "--errors", "--html", "page.html", cwd=tmp_path)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f'"{questions[0].text}",{json.dumps(questions[0].lines, ensure_ascii=False, separators=(",", ":"))},' in page
-    assert [prompt.read_label(q.answer) for q in questions] == [str(q.label) for q in questions]
+
+
+@pytest.mark.parametrize("answer", ["{label}: {choice}", "答え{label}番 {choice}", "({label}) {choice}"])
+def test_probabilities_follow_the_format(answer, llama, monkeypatch):
+    """番号の確率は、書式のとおりの回答の中で番号が来る所のもの。"""
+    monkeypatch.setattr(plain, "ANSWER", answer)
+    tokenizer = load_tokenizer(llama, FAST)
+    labels = plain.Labels(tokenizer, 3)
+    for k, tokens in enumerate(labels.tokens):
+        whole = tokenizer(answer.format(label=k, choice="クリオネ"), add_special_tokens=False)["input_ids"]
+        assert whole[:len(tokens)] == tokens and tokenizer.decode(tokens).strip() == answer[:answer.index("{")] + str(k)
