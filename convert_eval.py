@@ -5,10 +5,7 @@
 
 書くもの (JSON の配列。run_quiz.py がこれを学習と同じプロンプトに戻して問う):
     {"instruction": "以下の問題について、0, 1, 2, 3, 4から選んで答えてください。\\n問題: ...と呼ばれる動物は何でしょう?\\n",
-     "input": "0: ミズダコ\\n1: オオイカリナマコ\\n2: クリオネ\\n3: イソギンチャクモエビ\\n4: アカシマシラヒゲエビ\\n\\n\\n",
-     "output": "2: クリオネ", "qid": "..."}
-
-学習用ファイル (--train) にもある問題の数を知らせる。学習した問題での正解率は、実力を表さない。
+     "input": "0: ミズダコ\\n1: オオイカリナマコ\\n2: クリオネ\\n...", "output": "2: クリオネ", "qid": "..."}
 """
 
 import sys
@@ -24,15 +21,15 @@ def main():
     parser.add_argument("--train", default="train-5-inst.json", help="手順1で作ったファイル (既定: train-5-inst.json)")
     args = parser.parse_args()
     questions = read_questions(args.source, args.num_choices, args.seed, args.max_questions)
-    if not Path(args.train).exists():
-        note = f"{args.train} がないので、学習した問題と重なるかは調べていません (--train で指定できます)。"
-    else:
+    leaks, known = 0, Path(args.train).exists()
+    if known:
         trained = {normalize(q.text) for q in read_converted(args.train, "手順1をやり直してください: python convert_train.py")}
         leaks = sum(normalize(q.text) in trained for q in questions)
-        note = f"{leaks} 問は {args.train} にもあります。学習した問題での正解率は実力を表しません。" if leaks else None
     write_json(args.output, [eval_record(q) | q.extra for q in questions])
-    if note:
-        print(f"注意: {note}", file=sys.stderr)
+    if not known:
+        print(f"注意: {args.train} がないので、学習した問題と重なるかは調べていません (--train で指定できます)。", file=sys.stderr)
+    if leaks:
+        print(f"注意: {leaks} 問は {args.train} にもあります。学習した問題での正解率は実力を表しません。", file=sys.stderr)
     print(f"{args.output} に書きました。次は: python -m quiz.check qlora-opencalm.yml")
 
 

@@ -60,12 +60,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("yaml", help="確かめる YAML")
     path = parser.parse_args().yaml
-    yaml = read_config(path)
+    yaml, stop = read_config(path), lambda reason: fail(f"{path}: {reason}")
     base, questions = yaml["base_model"], [q for file in train_files(yaml) for q in read_converted(file, STEP1)]
-
-    def stop(reason):
-        fail(f"{path}: {reason}")
-
     if not questions:
         stop(f"学習用の問題がありません。{STEP1}")
     quiet(base)  # ライブラリの読み込みは数秒かかるので、入力の間違いを調べ終えてからにする

@@ -30,9 +30,9 @@ def plot(tables, suffix):
             before = row["base"] if row.get("base") and row["base"] is not row else None
             for bar, at in ((row, y - 0.2), (before, y + 0.2)) if before else ((row, y),):
                 label = "公開の表" if "digits" in bar else "学習前のモデル" if bar.get("base") is bar else "モデル"
-                low, high = bar["interval"]  # n 問中 0 問や n 問で、丸めの誤差から負の長さにならないように max を取る
-                handles[label] = ax.barh(at, bar["score"], 0.4 if before else 0.6, color=COLORS[label], capsize=1.5,
-                                         xerr=[[max(0, bar["score"] - low)], [max(0, high - bar["score"])]], error_kw={"linewidth": 0.9})
+                low, high = bar["interval"]
+                whiskers = [[max(0, bar["score"] - low)], [max(0, high - bar["score"])]]  # 丸めの誤差から負にならないように
+                handles[label] = ax.barh(at, bar["score"], 0.4 if before else 0.6, color=COLORS[label], capsize=1.5, xerr=whiskers)
                 ax.text(high + 0.012 * limit, at, f"{bar['score']:.2f}", va="center", fontsize=7)
             if row["chance"]:
                 handles["当てずっぽう"] = ax.vlines(row["chance"], y - 0.5, y + 0.5, color="#c53030", linestyle="--", linewidth=1)

@@ -10,18 +10,16 @@ from quiz.files import fail
 
 def quiet(base):
     """利用状況の送信と、学生に関係のない警告を止める。base が手元のフォルダなら、ネットワークも使わせない。ライブラリより先に呼ぶ。"""
-    os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
+    os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1",
+                   "HF_HUB_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
     if Path(base).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="bitsandbytes")
-    import huggingface_hub
     import transformers
 
-    huggingface_hub.logging.set_verbosity_error()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    transformers.logging.disable_progress_bar()  # 重みの取得の進み具合は見せる
 
 
 def load_tokenizer(base, config):
@@ -44,11 +42,10 @@ def encode_prompts(tokenizer, base, prompts):
     raw.no_truncation()
     for i in range(0, len(prompts), 1000):  # まとめて渡すと、途中の結果が問題の何十倍ものメモリを使う
         chunk = prompts[i:i + 1000]
-        ours = tokenizer(chunk, add_special_tokens=False)["input_ids"]
-        for prompt, ids, expected in zip(chunk, ours, raw.encode_batch_fast(chunk, add_special_tokens=False)):
-            if ids != expected.ids:
-                fail(f"{base} のトークン列が tokenizer.json と違います (問題: {prompt[:60]!r})。"
-                     "YAML の tokenizer_type を PreTrainedTokenizerFast にして、学習からやり直してください。")
+        expected = [e.ids for e in raw.encode_batch_fast(chunk, add_special_tokens=False)]
+        if tokenizer(chunk, add_special_tokens=False)["input_ids"] != expected:
+            fail(f"{base} のトークン列が tokenizer.json と違います。YAML の tokenizer_type を PreTrainedTokenizerFast にして、"
+                 "学習からやり直してください。")
         encoded += tokenizer(chunk)["input_ids"]
     return encoded
 

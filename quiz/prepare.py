@@ -2,11 +2,10 @@
 
     python -m quiz.prepare rinna/nekomata-7b nekomata-7b     # YAML は base_model: ./nekomata-7b
 
-- Qwen 第 1 世代 (nekomata): モデルに付いてくるプログラム (remote code) でしか読めず、それは今の transformers では動かない。
-  Qwen2 は同じ関数を計算するので、重みの名前を付け替え、q、k、v をまとめた行列を三つに分ける (transformers がする)。学習時の長さ
+- Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、重みの名前を付け替える。学習時の長さ
   (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、そこまでを使える長さとする。
-- tokenizer.json がなく tokenizer.model (SentencePiece) だけの Llama: transformers 5 の PreTrainedTokenizerFast は、
-  先頭の空白と BOS を黙って落とす。正しく読める LlamaTokenizer で読んで、tokenizer.json にする。
+- tokenizer.json がなく tokenizer.model (SentencePiece) だけの Llama: PreTrainedTokenizerFast は、先頭の空白と BOS を黙って落とす。
+  正しく読める LlamaTokenizer で読んで、tokenizer.json にする。
 """
 
 import argparse

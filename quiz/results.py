@@ -12,10 +12,6 @@ from quiz.source import read_converted
 
 QUIZ = "手順2で作ってください: python convert_eval.py"
 REDO = "手順4をやり直してください: python run_quiz.py"
-TEXT = (str, type(None))
-# 記録の項目の型。古いファイルにない項目は None として扱うが、hit だけは必ず要る。
-TYPES = {**dict.fromkeys(("question", "prompt", "instruction", "input", "genre", "correct_answer", "output"), TEXT), "hit": (bool, int),
-         "choice_probs": (list, type(None)), "seconds": (int, float, type(None)), **dict.fromkeys(("qid", "out_str"), (int, *TEXT))}
 
 
 def read_quiz(paths, max_questions=None):
@@ -66,22 +62,20 @@ def clean(record):
     lines: 「番号: 選択肢」のタプル  n_choices: 選択肢の数  label: 正解の番号  answered: 答えた番号 (読み取れなければ -1)
     probs: 番号ごとの確率 (0 から 1)  likely: 確率が最大の番号  seconds: 秒
     """
-    for name, kinds in TYPES.items():
-        if not isinstance(record.get(name), kinds):
-            raise ValueError(f"{name} の値が正しくありません" if name in record else f"{name} がありません")
-    probs, correct, out_str = record.get("choice_probs"), record.get("correct_answer") or "", record.get("out_str")
+    hit, probs, out_str, correct = record["hit"], record.get("choice_probs"), record.get("out_str"), record.get("correct_answer") or ""
+    label, answered, choices = read_label(correct), re.match(r"\d+", str(out_str)), (record.get("input") or "").split("\n")
+    if hit not in (True, False):
+        raise ValueError("hit の値が正しくありません")
+    if probs is not None and not (all(0 <= p < 2 for p in probs) and label and int(label) < len(probs)):
+        raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
     # 問題はどの結果でも同じなので、intern して 1 つだけ持つ。20 個のファイルでもメモリが足りるように。
     shown = sys.intern(record.get("prompt") or (record.get("instruction") or "") + (record.get("input") or ""))
-    lines = tuple(sys.intern(line) for line in (record.get("input") or "").split("\n") if line)
-    answered, label = re.match(r"\d+", str(out_str)), read_label(correct)
-    if probs is not None and not (all(isinstance(p, (int, float)) and 0 <= p < 2 for p in probs) and label and int(label) < len(probs)):
-        raise ValueError("choice_probs が、正解の番号を含む数のリストではありません")
-    return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "lines": lines,
-            "question": sys.intern(record.get("question") or shown),
-            "n_choices": len(probs or lines) or None, "genre": record.get("genre") or None, "hit": bool(record["hit"]),
-            "output": record.get("output") or "", "correct_answer": sys.intern(correct), "label": int(label) if label else None,
-            "answered": None if out_str is None else int(answered[0]) if answered else -1,
-            "probs": probs, "likely": probs and probs.index(max(probs)), "seconds": record.get("seconds")}
+    lines = tuple(sys.intern(line) for line in choices if line)
+    return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "lines": lines, "n_choices": len(probs or lines) or None,
+            "question": sys.intern(record.get("question") or shown), "genre": sys.intern(record.get("genre") or "") or None, "hit": bool(hit),
+            "output": str(record.get("output") or ""), "correct_answer": sys.intern(correct), "label": int(label) if label else None,
+            "answered": None if out_str is None else int(answered[0]) if answered else -1, "probs": probs,
+            "likely": probs and probs.index(max(probs)), "seconds": record.get("seconds") and float(record["seconds"])}
 
 
 def read_run(path, paths):
@@ -91,8 +85,8 @@ def read_run(path, paths):
     for line, record in rows:
         try:
             records.append(clean(record))
-        except ValueError as e:
-            fail(f"{path}:{line}: {e}。{REDO}")
+        except (ValueError, TypeError, KeyError, AttributeError) as e:
+            fail(f"{path}:{line}: result.json の記録ではありません ({e})。{REDO}")
     if not records:
         fail(f"{path}:1: hit のある記録がありません。{REDO}")
     quiz = summary.get("quiz") if isinstance(summary.get("quiz"), list) else []
