@@ -71,11 +71,12 @@ def clean(record):
     # 問題はどの結果でも同じなので、intern して 1 つだけ持つ。20 個のファイルでもメモリが足りるように。
     shown = sys.intern(record.get("prompt") or (record.get("instruction") or "") + (record.get("input") or ""))
     lines = tuple(sys.intern(line) for line in choices if line)
-    return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "lines": lines, "n_choices": len(probs or lines) or None,
-            "question": sys.intern(record.get("question") or shown), "genre": sys.intern(record.get("genre") or "") or None, "hit": bool(hit),
-            "output": str(record.get("output") or ""), "correct_answer": sys.intern(correct), "label": int(label) if label else None,
-            "answered": None if out_str is None else int(answered[0]) if answered else -1, "probs": probs,
-            "likely": probs and probs.index(max(probs)), "seconds": record.get("seconds") and float(record["seconds"])}
+    return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "question": sys.intern(record.get("question") or shown),
+            "lines": lines, "n_choices": len(probs or lines) or None, "genre": sys.intern(record.get("genre") or "") or None,
+            "hit": bool(hit), "output": str(record.get("output") or ""), "correct_answer": sys.intern(correct),
+            "label": int(label) if label else None, "likely": probs and probs.index(max(probs)), "probs": probs,
+            "answered": None if out_str is None else int(answered[0]) if answered else -1,
+            "seconds": record.get("seconds") and float(record["seconds"])}
 
 
 def read_run(path, paths):
