@@ -1,17 +1,14 @@
 """手順5: 結果のファイルから、正解率、表、図、間違いの一覧を作る。
 
     python analysis.py                                    # ここにある result*.json すべて
-    python analysis.py result-base.json result.json --genre
-    python analysis.py --table                            # 分野ごとの Markdown の表。区間と検定つき
-    python analysis.py --table --published                # チュートリアルの 70 行と並べる
+    python analysis.py result.json --genre                # 分野ごとの内訳も
+    python analysis.py --table --published                # Markdown の表。区間と検定つき。チュートリアルの 70 行と並べる
     python analysis.py --errors                           # 番号の偏り、確信度と正解率、自信のある間違い
     python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
 読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの result.json (hit と out_str だけ) でもよい。
-1 行目はチュートリアルと同じ「ファイル名 : 正解率」。2 行目はその内訳:
-    result.json                                                  : 0.35
-        100 問  読み取れない 2.0 %  番号の確率 0.36  当てずっぽう 0.20
-「番号の確率」は確率が最大の番号を答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
+1 行目はチュートリアルと同じ「ファイル名 : 正解率」、2 行目はその内訳。「番号の確率」は確率が最大の番号を
+答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
 """
 
 import argparse
@@ -22,8 +19,7 @@ from quiz import figure, files, page, report, results, tables
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。"
-                        "表のモデル名は、ファイル名から .json を除いたもの")
+    parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる")
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
     parser.add_argument("--table", action="store_true", help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す")
     parser.add_argument("--published", action="store_true", help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる")

@@ -7,8 +7,7 @@
 
 result.json の 1 件 (最後の要素だけは elapsed_time と実行条件):
     {"ID": 0, "qid": "...", "genre": "...", "question": "...", "instruction": "...", "input": "...", "prompt": "モデルに渡した文字列",
-     "output": "2: クリオネ", "correct_answer": "2: クリオネ", "out_str": "2", "hit": true,
-     "choice_probs": [0.01, 0.0, 0.98, 0.0, 0.01], "seconds": 0.05}
+     "output": "2: クリオネ", "correct_answer": "2: クリオネ", "out_str": "2", "hit": true, "choice_probs": [0.01, ...], "seconds": 0.05}
 output はモデルの回答 (貪欲法。新しいトークンだけを文字に戻したもの)、out_str は読み取れた番号 (読めなければ "")、
 choice_probs[k] はプロンプトの直後に番号 k が来る確率。解き方は quiz/plain.py (定義) と quiz/fast.py (速い方法) にある。
 """
@@ -41,7 +40,7 @@ def main():
 
     config = read_config(args.config)
     base, adapter = find_model(config, args.config, args.model, args.base)
-    notes = [check_format(adapter)] if adapter else []
+    notes = [check_format(adapter) if adapter else None]
     questions = read_quiz(args.quiz, args.max_questions)
 
     quiet(base)  # ライブラリの読み込みは数秒かかるので、入力の間違いを調べ終えてからにする
@@ -55,8 +54,7 @@ def main():
     processes = PartialState(cpu=not torch.cuda.is_available())  # accelerate launch で起動すれば複数、そうでなければ 1 つ
     tokenizer, model, prompts = load(base, adapter, config, processes.device, [q.prompt for q in questions])
     solver = Solver(model, tokenizer, questions, prompts)
-    if solver.why_plain:
-        notes.append(f"注意: {solver.why_plain}ので、1 問ずつ解きます (答えは同じで、時間がかかります)。")
+    notes.append(solver.why_plain and f"注意: {solver.why_plain}ので、1 問ずつ解きます (答えは同じで、時間がかかります)。")
     if processes.is_main_process:
         sys.stderr.writelines(f"{note}\n" for note in notes if note)
     run = progress.conditions(base, adapter, config, model, questions)

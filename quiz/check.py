@@ -6,7 +6,7 @@
 import argparse
 from pathlib import Path
 
-from quiz.config import read_config, train_files
+from quiz.config import read_config
 from quiz.files import fail
 from quiz.memory import GIB, estimate
 from quiz.model import encode_prompts, load_tokenizer, quiet
@@ -28,20 +28,20 @@ def check_model(stop, yaml):
     except OSError:
         stop(f"base_model {base} を取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめてください。"
              "承認の要るモデルは、先に hf auth login が要ります。")
-    if kind == "qwen":
-        stop(f"{base} は Qwen 第 1 世代で、今の transformers では動きません。{prepare}")
+    if kind == "qwen" or not cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False):
+        stop(f"{base} は、このままでは使えません (Qwen 第 1 世代か、tokenizer.json がない)。{prepare}")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not trust:
         stop(f"{base} の構造 {kind} を、今の transformers は知りません。docs/models.md の表のモデルを使ってください。")
     if yaml.get("attn_implementation") == "flash_attention_2" and not transformers.utils.is_flash_attn_2_available():
         stop("attn_implementation が flash_attention_2 ですが、flash-attn か GPU がありません。sdpa にしてください。")
-    if not cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False):
-        stop(f"{base} には tokenizer.json がありません。{prepare}")
     return transformers.AutoConfig.from_pretrained(base, trust_remote_code=trust).get_text_config()
 
 
 def longest_row(stop, yaml, config, questions):
     """最も長い行のトークン数を返す。トークナイザか長さに問題があれば、stop にその理由を渡す。"""
     base, limit = yaml["base_model"], yaml["sequence_len"]
+    if not questions:
+        stop(f"学習用の問題が 1 問もありません。{STEP1}")
     tokenizer = load_tokenizer(base, yaml)
     if tokenizer.eos_token is None:
         stop(f"{base} には終わりの記号 (eos_token) がなく、回答の終わりを教えられません。別のモデルを使ってください。")
@@ -61,28 +61,26 @@ def main():
     parser.add_argument("yaml", help="確かめる YAML")
     path = parser.parse_args().yaml
     yaml, stop = read_config(path), lambda reason: fail(f"{path}: {reason}")
-    base, questions = yaml["base_model"], [q for file in train_files(yaml) for q in read_converted(file, STEP1)]
-    if not questions:
-        stop(f"学習用の問題がありません。{STEP1}")
-    quiet(base)  # ライブラリの読み込みは数秒かかるので、入力の間違いを調べ終えてからにする
+    quiet(yaml["base_model"])
     import psutil
     import torch
 
     gpu = torch.cuda.is_available()
     free = (torch.cuda.get_device_properties(0).total_memory if gpu else psutil.virtual_memory().available) / GIB
     try:
+        questions = [q for dataset in yaml["datasets"] for q in read_converted(dataset["path"], STEP1)]
         config = check_model(stop, yaml)
         longest = longest_row(stop, yaml, config, questions)
         n, needed = estimate(config, yaml, longest, "cuda" if gpu else "cpu")
     except KeyError as e:
         stop(f"{e} の行がありません。元の qlora-opencalm.yml と比べてください。")
-    except (OSError, ValueError, AttributeError) as e:
-        stop(f"{base} を読めません ({str(e).strip().splitlines()[0]})。docs/models.md の表のモデルを使ってください。")
+    except (OSError, ValueError, AttributeError, TypeError) as e:
+        stop(f"{yaml['base_model']} を読めません ({str(e).strip().splitlines()[0]})。docs/models.md の表のモデルを使ってください。")
     memory = f"学習に約 {needed:.1f} GiB ({'GPU' if gpu else '使えるメモリ'} は {free:.1f} GiB)"
     if needed > free:
-        stop(f"{base} は{memory}。micro_batch_size を減らすか、小さいモデルにしてください。")
-    print(f"{base}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。{memory}\n"
-          f"次は: accelerate launch -m axolotl.cli.train {path}")
+        stop(f"{memory}。micro_batch_size を減らすか、小さいモデルにしてください。")
+    print(f"{yaml['base_model']}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。{memory}")
+    print(f"次は: accelerate launch -m axolotl.cli.train {path}")
 
 
 if __name__ == "__main__":

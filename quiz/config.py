@@ -22,11 +22,6 @@ def read_config(path):
     return config
 
 
-def train_files(config):
-    """学習用ファイルの名前のリスト。"""
-    return [d["path"] for d in config.get("datasets") or () if isinstance(d, dict) and "path" in d]
-
-
 def same_model(base, trained_on, adapter):
     """アダプタを学習した基のモデル trained_on が base か。フォルダなら、名前ではなく実体で比べる。"""
     # 相対パスは、学習したとき (output_dir のある所) から見たもの。
@@ -48,8 +43,7 @@ def find_model(config, config_path, model=None, use_base=False):
             fail(f"{Path(adapter, name)} がありません。{todo}")
     trained_on = next(read_records(Path(adapter, "adapter_config.json"), todo))[1].get("base_model_name_or_path") or ""
     if not same_model(base, trained_on, adapter):
-        fail(f"{adapter} は {trained_on} を学習したアダプタですが、{config_path} の base_model は {base} です。"
-             "base_model と output_dir をそろえるか、学習し直してください。")
+        fail(f"{adapter} は {trained_on} 用のアダプタで、{config_path} の base_model は {base} です。そろえるか、学習し直してください。")
     return base, adapter
 
 

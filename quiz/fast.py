@@ -45,11 +45,8 @@ class FastWay:
         return out.logits, out.past_key_values
 
     def read(self, rows):
-        """rows を計算し、プロンプトの最後から先の logits (B, len(lead) + 1, V) を返す。
-
-        ほかに返すのは、長さをそろえた ids (B, T)、埋めた所が 0 の mask (B, T)、cache。埋めるのは prefix の直後: そうすれば、
-        どの行も最後の列がその行の最後のトークンになる。
-        """
+        """rows を計算し、プロンプトの最後から先の logits (B, len(lead) + 1, V)、ids (B, T)、埋めた所が 0 の mask (B, T)、cache を返す。"""
+        # 長さをそろえるために埋めるのは prefix の直後: そうすれば、どの行も最後の列がその行の最後のトークンになる。
         n, width, device = len(self.prefix), max(map(len, rows)), self.model.device
         ids = torch.tensor([row[:n] + [self.tokenizer.pad_token_id] * (width - len(row)) + row[n:] for row in rows], device=device)
         mask = torch.tensor([[1] * n + [0] * (width - len(row)) + [1] * (len(row) - n) for row in rows], device=device)

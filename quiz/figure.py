@@ -15,7 +15,7 @@ def plot(tables, suffix):
     from matplotlib.figure import Figure
 
     every, panels = [row for rows in tables.values() for row in rows], []
-    average = {name: fmean(row["score"] for row in every if row["name"] == name) for name in {row["name"] for row in every}}
+    average = {row["name"]: fmean(r["score"] for r in every if r["name"] == row["name"]) for row in every}
     for rows in tables.values():
         befores = {id(row["base"]) for row in rows if row.get("base") and row["base"] is not row}
         # どの分野でも同じ順に並べる。

@@ -22,8 +22,7 @@ def read_text(path, todo):
         fail(f"{path} を読めません ({e.strerror})。{todo}")
     except UnicodeDecodeError as e:
         line = raw.count(b"\n", 0, e.start) + 1
-        fail(f"{path}:{line}: UTF-8 ではありません。UTF-8 に直すか (例: iconv -f CP932 -t UTF-8 元のファイル > 新しいファイル)、"
-             f"作り直してください。{todo}")
+        fail(f"{path}:{line}: UTF-8 ではありません (直すなら iconv -f CP932 -t UTF-8 元のファイル > 新しいファイル)。{todo}")
 
 
 def read_records(path, todo):

@@ -25,8 +25,7 @@ def estimate(config, yaml, length, device="cuda"):
         # Axolotl は、埋め込みと lm_head のほかの量子化しない重みを fp32 に直してから学習する。
         size += p.numel() * (NF4_BYTES if id(p) in quantized else half if "embed_tokens" in name or "lm_head" in name else 4)
     adapter = sum(yaml["lora_r"] * (m.in_features + m.out_features) for m in linears)
-    layers, hidden = config.num_hidden_layers, config.hidden_size
-    layer = max(sum(m.in_features + m.out_features for m in linears) / layers, 1)  # 1 層の線形層の入出力
-    kept = layers * hidden + layer if yaml.get("gradient_checkpointing") else layers * layer
+    layer = max(sum(m.in_features + m.out_features for m in linears) / config.num_hidden_layers, 1)  # 1 層の線形層の入出力
+    kept = config.num_hidden_layers * config.hidden_size + layer if yaml.get("gradient_checkpointing") else config.num_hidden_layers * layer
     size += adapter * TRAINED_BYTES + yaml["micro_batch_size"] * length * (2 * half * kept + config.vocab_size * (2 * half + 8))
     return sum(p.numel() for p in model.parameters()), size / GIB

@@ -44,20 +44,15 @@ def encode_prompts(tokenizer, base, prompts):
         chunk = prompts[i:i + 1000]
         expected = [e.ids for e in raw.encode_batch_fast(chunk, add_special_tokens=False)]
         if tokenizer(chunk, add_special_tokens=False)["input_ids"] != expected:
-            fail(f"{base} のトークン列が tokenizer.json と違います。YAML の tokenizer_type を PreTrainedTokenizerFast にして、"
-                 "学習からやり直してください。")
+            fail(f"{base} のトークン列が tokenizer.json と違います。tokenizer_type を PreTrainedTokenizerFast にして学習し直してください。")
         encoded += tokenizer(chunk)["input_ids"]
     return encoded
 
 
-def precision(config, device):
-    """計算の精度。CPU は fp32。GPU は、YAML が fp16 と言うか bf16 の回路がなければ fp16、ほかは bf16。"""
-    import torch
-
-    if device.type == "cpu":
-        return torch.float32
+def precision(fp16, capability):
+    """計算の精度。fp16 は YAML の値、capability は GPU の compute capability (CPU なら None)。"""
     # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す。
-    return torch.float16 if config.get("fp16") is True or torch.cuda.get_device_capability(device) < (8, 0) else torch.bfloat16
+    return "float32" if capability is None else "float16" if fp16 or capability < (8, 0) else "bfloat16"
 
 
 def load_model(base, adapter, config, device):
@@ -67,7 +62,8 @@ def load_model(base, adapter, config, device):
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
     device = torch.device(device)
-    dtype = precision(config, device)
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    dtype = getattr(torch, precision(config.get("fp16") is True, capability))
     # Axolotl が学習のときに使う設定と同じ。
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
     model = AutoModelForCausalLM.from_pretrained(

@@ -19,8 +19,7 @@ def answer_plainly(model, tokenizer, labels, prompt_ids):
 
 def greedy(tokenizer):
     """generate に渡す、貪欲法の設定。"""
-    return {"do_sample": False, "max_new_tokens": MAX_NEW_TOKENS,
-            "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    return dict(do_sample=False, max_new_tokens=MAX_NEW_TOKENS, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
 
 
 def first_line(tokenizer, tokens):

@@ -85,7 +85,7 @@ def prepare(source, folder):
     if Path(source).is_dir():
         shutil.copytree(source, folder)
     else:
-        weights = "*.safetensors" if any(name.endswith(".safetensors") for name in list_repo_files(source)) else "pytorch_model*.bin"
+        weights = "*.safetensors" if ".safetensors" in str(list_repo_files(source)) else "pytorch_model*.bin"
         snapshot_download(source, local_dir=folder, allow_patterns=["*.json", "*.tiktoken", "tokenizer.model", weights])
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config["model_type"] == "qwen":

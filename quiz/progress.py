@@ -21,10 +21,9 @@ from quiz.results import mark
 def conditions(base, adapter, config, model, questions):
     """実行条件の dict。hardware と versions のほかは、どれか 1 つでも違えば途中結果の続きにはしない。"""
     # モデルのファイルは大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。
-    files = [p for name in (cached_file(base, "config.json"), adapter and f"{adapter}/adapter_config.json") if name
-             for p in sorted(Path(name).parent.glob("*")) if re.search(r"\.safetensors$|\.bin$|^tokenizer|config\.json$", p.name)]
-    digests = {"model_files": [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files],
-               "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
+    files = [p for folder in (Path(cached_file(base, "config.json")).parent, Path(adapter or base)) for p in sorted(folder.glob("*"))]
+    marks = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if re.search(r"\.safetensors$|\.bin$|^tok|config", p.name)]
+    digests = {"model_files": marks, "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
     return {"model": base, "adapter": adapter, **{k: config.get(k) for k in ("load_in_4bit", "tokenizer_type", "attn_implementation")},
             "dtype": str(model.dtype), **{k: sha256(repr(v).encode()).hexdigest()[:16] for k, v in digests.items()},
             "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",

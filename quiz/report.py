@@ -1,6 +1,7 @@
 """結果を文字で見せる: チュートリアルの 1 行、Markdown の表、間違いの一覧。"""
 
 from collections import Counter
+from statistics import fmean
 
 from quiz.scores import ALPHA, scores, wilson
 
@@ -59,9 +60,8 @@ def summary_lines(run, by_genre):
     for genre in [None, *sorted({r["genre"] for r in run["records"] if r["genre"]} if by_genre else ())]:
         s = scores([r for r in run["records"] if genre in (None, r["genre"])])
         head = f"{genre}: {s['score']:.2f} ({s['n']} 問)" if genre else f"{s['n']} 問  読み取れない {percent(s['unparsed'])}"
-        lines += [] if genre else [f"{run['path']:<60} : {round(s['score'], 4)}"]
         lines.append(f"    {head}  番号の確率 {show(s['likelihood'])}  当てずっぽう {show(s['chance'])}")
-    return "\n".join(lines)
+    return "\n".join([f"{run['path']:<60} : {round(scores(run['records'])['score'], 4)}", *lines])
 
 
 def mistakes(run):
@@ -101,7 +101,6 @@ def calibration(rated):
     for confidence, r in rated:
         bins.setdefault(min(int(confidence * 10), 9), []).append((confidence, r["likely"] == r["label"]))
     for k, values in sorted(bins.items()):
-        n, good = len(values), sum(hit for _, hit in values)
-        rows.append([f"{k / 10:.1f}-{(k + 1) / 10:.1f}", str(n), f"{sum(c for c, _ in values) / n:.3f}", f"{good / n:.3f}",
-                     INTERVAL.format(*wilson(good, n))])
+        n, mean, good = len(values), fmean(c for c, _ in values), sum(hit for _, hit in values)
+        rows.append([f"{k / 10:.1f}-{(k + 1) / 10:.1f}", str(n), f"{mean:.3f}", f"{good / n:.3f}", INTERVAL.format(*wilson(good, n))])
     return rows

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 from quiz.files import fail, read_records, write, write_json
@@ -24,17 +24,14 @@ def read_quiz(paths, max_questions=None):
 
 def mark(question, output, probs):
     """1 問の採点。生成した回答の先頭の番号だけを正解と比べる。"""
-    out_str = read_label(output)
-    return {"output": output, "out_str": out_str, "hit": out_str == str(question.label),
-            "choice_probs": [float(f"{p:.6g}") for p in probs]}
+    out_str, rounded = read_label(output), [float(f"{p:.6g}") for p in probs]
+    return {"output": output, "out_str": out_str, "hit": out_str == str(question.label), "choice_probs": rounded}
 
 
 def log_lines(records, run):
     """result.log の中身。実行条件、続いて 1 問ずつ、モデルの回答、正解、そこまでの正解率。"""
     yield json.dumps(run, ensure_ascii=False, indent=2) + "\n"
-    hits = 0
-    for n, r in enumerate(records, 1):
-        hits += r["hit"]
+    for n, (r, hits) in enumerate(zip(records, accumulate(int(r["hit"]) for r in records)), 1):
         sign = "○" if r["hit"] else "×" if r["out_str"] else "× (番号を読み取れない)"
         yield (f"\n[{r['ID']}] {r['prompt'].strip()}\n{r['output']}\n正解: {r['correct_answer']}  {sign}  "
                f"ここまでの正解率: {hits / n:.3f} ({hits}/{n})\n")
@@ -90,8 +87,7 @@ def read_run(path, paths):
             fail(f"{path}:{line}: result.json の記録ではありません ({e})。{REDO}")
     if not records:
         fail(f"{path}:1: hit のある記録がありません。{REDO}")
-    quiz = summary.get("quiz") if isinstance(summary.get("quiz"), list) else []
     # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する。
-    unique = len({Path(p).stem for p in paths}) == len(paths)
-    return {"path": path, "name": Path(path).stem if unique else path.removesuffix(".json"), "records": records,
-            "summary": summary, "environment": "+".join(Path(str(q)).stem for q in quiz) or "-"}
+    name = Path(path).stem if len({Path(p).stem for p in paths}) == len(paths) else path.removesuffix(".json")
+    environment = "+".join(Path(str(quiz)).stem for quiz in summary.get("quiz") or ()) or "-"
+    return {"path": path, "name": name, "records": records, "summary": summary, "environment": environment}

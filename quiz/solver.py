@@ -14,10 +14,7 @@ OUT_OF_MEMORY = "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT
 
 
 class Solver:
-    """model に questions (Question のリスト) を解かせる。prompts はそのトークン列。問題は、リストの中の番号 (ID) で指す。
-
-    why_plain は、すべてを 1 問ずつ解くことにした理由。速い方法で解くなら None。
-    """
+    """model に questions (Question のリスト) を解かせる。prompts はそのトークン列。問題は、リストの中の番号 (ID) で指す。"""
 
     def __init__(self, model, tokenizer, questions, prompts):
         self.model, self.tokenizer, self.questions, self.prompts = model, tokenizer, questions, prompts
@@ -27,7 +24,7 @@ class Solver:
         if len(prompts[longest]) + MAX_NEW_TOKENS > limit:
             fail(f"問題「{questions[longest].text[:40]}」と回答が、モデルの扱える {limit} トークンに収まりません。除いてください。")
         self.fast, self.why_plain = FastWay(model, tokenizer, self.labels, prompts), None
-        self.why_plain = self.compare()
+        self.why_plain = self.compare()  # すべてを 1 問ずつ解く理由。速い方法で解くなら None
 
     def compare(self):
         """最も短い問題を両方の方法で解く。答えが違うか、速い方法が使えなければ、その理由を返す。"""

@@ -19,18 +19,14 @@ def make_row(run, records, latency):
 
 
 def make_tables(runs):
-    """{表の名前: 点数の順の行のリスト} を返す。表は、問題のファイルごと (分野が 1 つだけなら省く) と、分野ごと。
-
-    runs は quiz/results.py の read_run の dict のリスト。
-    """
+    """read_run の dict のリストから {表の名前: 点数の順の行} を作る。表は、問題のファイルごと (分野が 1 つなら省く) と、分野ごと。"""
     whole, by_genre = {}, {}
     for run in runs:
         genres = {}
         for r in run["records"]:
             genres.setdefault(r["genre"], []).append(r)
         if len(genres) > 1 or None in genres:
-            elapsed = run["summary"].get("elapsed_time")
-            row = make_row(run, run["records"], elapsed if isinstance(elapsed, (int, float)) else None)
+            row = make_row(run, run["records"], run["summary"].get("elapsed_time"))
             whole.setdefault("全問" if run["environment"] == "-" else run["environment"], []).append(row)
         for genre in filter(None, genres):
             seconds = [r["seconds"] for r in genres[genre]]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from axolotl.integrations.base import BasePlugin
 
-from quiz.config import EXAMPLE, train_files
+from quiz.config import EXAMPLE
 from quiz.files import read_records, write_json
 
 
@@ -13,9 +13,9 @@ class Plugin(BasePlugin):
     """学習用ファイルの最初の 1 件を残す。run_quiz.py は、これと違う書式では問わない。"""
 
     def post_trainer_create(self, cfg, trainer):
-        """前の学習の記録を消す。途中で止まったアダプタの隣に、別の書式の記録を残さないため。"""
+        # 途中で止まったアダプタの隣に、前の学習の記録が残らないようにする。
         Path(cfg.output_dir, EXAMPLE).unlink(missing_ok=True)
 
     def post_train(self, cfg, model):
         if os.environ.get("RANK", "0") == "0":
-            write_json(Path(cfg.output_dir, EXAMPLE), [next(read_records(train_files(cfg)[0], ""))[1]])
+            write_json(Path(cfg.output_dir, EXAMPLE), [next(read_records(cfg.datasets[0]["path"], ""))[1]])

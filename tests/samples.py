@@ -13,8 +13,9 @@ def record(hit, genre="学問", probs=(0.1, 0.2, 0.6, 0.1), out_str="2", label=2
     """result.json の 1 件。"""
     q = Question(text, CHOICES, label)
     shown = eval_record(q)
-    return {"ID": 0, "question": text, "instruction": shown["instruction"], "input": shown["input"], "prompt": q.prompt, "output": "2: ロ", "genre": genre,
-            "correct_answer": q.answer, "out_str": out_str, "hit": hit, "choice_probs": list(probs), "seconds": 0.1}
+    return {"ID": 0, "question": text, "instruction": shown["instruction"], "input": shown["input"], "prompt": q.prompt,
+            "output": "2: ロ", "genre": genre, "correct_answer": q.answer, "out_str": out_str, "hit": hit,
+            "choice_probs": list(probs), "seconds": 0.1}
 
 
 def write_result(path, records):

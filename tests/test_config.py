@@ -30,7 +30,7 @@ def test_same_folder_by_another_path(adapter, tmp_path, monkeypatch):
         monkeypatch.chdir(cwd)
         assert find_model({"base_model": base, "output_dir": output_dir}, "q.yml") == (base, output_dir)
     (tmp_path / "other").mkdir()
-    with pytest.raises(SystemExit, match="../model を学習したアダプタ"):
+    with pytest.raises(SystemExit, match="../model 用のアダプタ"):
         find_model({"base_model": "other", "output_dir": "work/out"}, "q.yml")
 
 
