@@ -41,7 +41,6 @@ def main():
         files.write(args.plot, figure.plot(made, Path(args.plot).suffix[1:]))
     if args.html:
         files.write(args.html, page.page(runs))
-
     if args.table or args.published:
         print(report.markdown(made, args.table or runs, args.published), end="")
     for run in runs:

@@ -85,6 +85,6 @@ def load(base, adapter, config, device, prompts):
         tokenizer = load_tokenizer(base, config)
         encoded = encode_prompts(tokenizer, base, prompts)  # 重みを読む前に、トークナイザの間違いが分かる
         return tokenizer, load_model(base, adapter, config, device), encoded
-    except (OSError, ValueError, RuntimeError, AttributeError, ImportError, SafetensorError) as e:
+    except (OSError, ValueError, RuntimeError, AttributeError, ImportError, KeyError, TypeError, SafetensorError) as e:
         reason = str(e).strip().partition("\n")[0]
         fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません ({reason})。base_model、output_dir、通信を確かめてください。")

@@ -41,8 +41,9 @@ def read_part(path, run):
     for line in path.read_bytes().splitlines():
         with suppress(ValueError):  # 書いている途中で止まった行。なかったことにする
             lines.append(json.loads(line))
+    before = lines[0] if lines and isinstance(lines[0], dict) else {}
     keys = run.keys() - {"hardware", "versions"} if lines else ()
-    differences = [f"{k}: {lines[0].get(k)} → {run[k]}" for k in sorted(keys) if lines[0].get(k) != run[k]]
+    differences = [f"{k}: {before.get(k)} → {run[k]}" for k in sorted(keys) if before.get(k) != run[k]]
     if differences:
         fail(f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"
              "前の続きなら同じ条件で、やり直すならこのファイルを消してから実行してください。")
@@ -57,25 +58,24 @@ def ask(solver, path, run, state, batch_size=None, batch_tokens=None):
     # 別の計算機にある分も集める。全員が読み終えるまで返らないので、読んでいるファイルに誰かが書き足すことはない。
     done = {r["ID"]: r for r in gather_object([r for lines in parts.values() for r in lines[1:]])}
     hits = sum(r["hit"] for r in done.values())
-    fresh = not parts.get(own)
+    fresh, bar = not parts.get(own), tqdm(total=total, initial=len(done), unit="問", mininterval=1, disable=not state.is_main_process)
     try:
-        f = own.open("w" if fresh else "a", encoding="utf-8")
+        with bar, own.open("w" if fresh else "a", encoding="utf-8") as f:
+            f.write(json.dumps(run, ensure_ascii=False) if fresh else "")
+            for batch in solver.batches(set(range(total)) - done.keys(), batch_tokens, batch_size)[rank::world]:
+                begin = time.perf_counter()
+                answers = solver.answer(batch)
+                seconds = round((time.perf_counter() - begin) / len(batch) / world, 6)
+                for i, (text, probs) in zip(batch, answers):
+                    done[i] = {"ID": i, **mark(solver.questions[i], text, probs), "seconds": seconds}
+                    hits += done[i]["hit"]
+                    f.write("\n" + json.dumps(done[i], ensure_ascii=False))  # 改行が先: 書きかけの行には続けない
+                f.flush()
+                os.fsync(f.fileno())  # 電源が落ちても、答え終えた分は残る
+                bar.set_postfix_str(f"正解率 {hits / len(done):.3f}", refresh=False)
+                bar.update(min(len(batch) * world, bar.total - bar.n))
     except OSError as e:
-        fail(f"{own} に書けません ({e.strerror})。-o で別の場所を指定してください。")
-    with f, tqdm(total=total, initial=len(done), unit="問", mininterval=1, disable=not state.is_main_process) as bar:
-        f.write(json.dumps(run, ensure_ascii=False) if fresh else "")
-        for batch in solver.batches(set(range(total)) - done.keys(), batch_tokens, batch_size)[rank::world]:
-            begin = time.perf_counter()
-            answers = solver.answer(batch)
-            seconds = round((time.perf_counter() - begin) / len(batch) / world, 6)
-            for i, (text, probs) in zip(batch, answers):
-                done[i] = {"ID": i, **mark(solver.questions[i], text, probs), "seconds": seconds}
-                hits += done[i]["hit"]
-                f.write("\n" + json.dumps(done[i], ensure_ascii=False))  # 改行が先: 書きかけの行には続けない
-            f.flush()
-            os.fsync(f.fileno())  # 電源が落ちても、答え終えた分は残る
-            bar.set_postfix_str(f"正解率 {hits / len(done):.3f}", refresh=False)
-            bar.update(min(len(batch) * world, bar.total - bar.n))
+        fail(f"{own} に書けません ({e.strerror})。空き容量を確かめるか、-o で別の場所を指定してください。")
     done = {r["ID"]: r for r in gather_object(list(done.values()))}
     return [done[i] for i in range(total)]
 

@@ -68,7 +68,7 @@ def read_question(record):
     template, text = TRAIN_PROMPT, record["instruction"]
     if record.get("input"):
         template, text = EVAL_INSTRUCTION + EVAL_INPUT, text + record["input"]
-    match = pattern(template).fullmatch(text)
+    match = pattern(template).fullmatch(text.encode().decode())  # 文字でないもの (\ud800 など) は、ここで ValueError になる
     lines = match["choices"].split("\n") if match else []
     choices = tuple(m["choice"] for m in map(pattern(ANSWER).fullmatch, lines) if m)
     extra = {key: record[key] for key in ("qid", "genre") if key in record}

@@ -55,7 +55,7 @@ def write_results(path, questions, answers, run, quiz):
 def clean(record):
     """result.json の 1 件を、手順5が使う項目だけの dict にする。分からない項目は None。おかしければ ValueError。
 
-    key: 同じ問題の印 (qid か、モデルに見せた文字列)  shown: モデルに見せた文字列  question: 問題文 (古いファイルでは shown)
+    key: 同じ問題の印 (qid、モデルに見せた文字列、正解)  shown: モデルに見せた文字列  question: 問題文 (古いファイルでは shown)
     lines: 「番号: 選択肢」のタプル  n_choices: 選択肢の数  label: 正解の番号  answered: 答えた番号 (読み取れなければ -1)
     probs: 番号ごとの確率 (0 から 1)  likely: 確率が最大の番号  seconds: 秒
     """
@@ -67,10 +67,10 @@ def clean(record):
         raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
     # 問題はどの結果でも同じなので、intern して 1 つだけ持つ。20 個のファイルでもメモリが足りるように。
     shown = sys.intern(record.get("prompt") or (record.get("instruction") or "") + (record.get("input") or ""))
-    lines = tuple(sys.intern(line) for line in choices if line)
-    return {"key": sys.intern(str(record.get("qid") or shown)), "shown": shown, "question": sys.intern(record.get("question") or shown),
-            "lines": lines, "n_choices": len(probs or lines) or None, "genre": sys.intern(record.get("genre") or "") or None,
-            "hit": bool(hit), "output": str(record.get("output") or ""), "correct_answer": sys.intern(correct),
+    qid, lines = str(record.get("qid") or ""), tuple(sys.intern(line) for line in choices if line)
+    return {"key": sys.intern(f"{qid} {shown} {correct}" if shown else qid), "shown": shown, "lines": lines, "hit": bool(hit),
+            "question": sys.intern(record.get("question") or shown), "genre": sys.intern(str(record.get("genre") or "")) or None,
+            "n_choices": len(probs or lines) or None, "output": str(record.get("output") or ""), "correct_answer": sys.intern(correct),
             "label": int(label) if label else None, "likely": probs and probs.index(max(probs)), "probs": probs,
             "answered": None if out_str is None else int(answered[0]) if answered else -1,
             "seconds": record.get("seconds") and float(record["seconds"])}

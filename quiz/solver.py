@@ -9,8 +9,7 @@ from quiz.files import fail
 from quiz.plain import MAX_NEW_TOKENS, Labels, answer_plainly
 
 TOKEN_BUDGET = {"cuda": 16384, "cpu": 3072}  # 1 回に計算するトークンの数 (問題数 × 長さ)
-# メモリ不足の言い方は、ライブラリごとに違う。
-OUT_OF_MEMORY = "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED", "DefaultCPUAllocator"
+OUT_OF_MEMORY = "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED", "DefaultCPUAllocator"  # 言い方はいろいろ
 
 
 class Solver:

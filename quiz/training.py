@@ -17,5 +17,7 @@ class Plugin(BasePlugin):
         Path(cfg.output_dir, EXAMPLE).unlink(missing_ok=True)
 
     def post_train(self, cfg, model):
-        if os.environ.get("RANK", "0") == "0":
-            write_json(Path(cfg.output_dir, EXAMPLE), [next(read_records(cfg.datasets[0]["path"], ""))[1]])
+        kind, row = cfg.datasets[0]["type"], next(read_records(cfg.datasets[0]["path"], ""))[1]
+        kind = kind if isinstance(kind, str) else kind["no_input_format"]
+        if os.environ.get("RANK", "0") == "0":  # YAML の書式 (ふつうは "{instruction}") を通した、モデルが見た文字列
+            write_json(Path(cfg.output_dir, EXAMPLE), [row | {"instruction": kind.format(**row)}])

@@ -52,7 +52,7 @@ def test_questions():
 
 def test_questions_are_built_from_the_tables(tmp_path):
     """置いてある問題は、表から作り直したものと同じ。"""
-    run("data/demo/make_questions.py", "-o", tmp_path, cwd=tmp_path)
+    run("python", DEMO / "make_questions.py", "-o", tmp_path, cwd=tmp_path)
     for split in LEAST:
         assert (tmp_path / f"{split}_questions.json").read_bytes() == (DEMO / f"{split}_questions.json").read_bytes()
 
@@ -93,7 +93,7 @@ def test_repeated_fact_is_refused(tmp_path):
     relation, key, answer, _ = table.read_text(encoding="utf-8").splitlines()[1].split("\t")
     with table.open("a", encoding="utf-8") as f:
         f.write(f"{relation}\t{answer}\t{key}\t\n")
-    error = run("data/demo/make_questions.py", "--facts", tmp_path / "facts", "-o", tmp_path, cwd=tmp_path, status=1).stderr
+    error = run("python", DEMO / "make_questions.py", "--facts", tmp_path / "facts", "-o", tmp_path, cwd=tmp_path, status=1).stderr
     assert "academics.tsv:2" in error and "Traceback" not in error
 
 

@@ -50,7 +50,7 @@ def test_errors_in_one_record(tmp_path):
     """1 件だけおかしいときは、その行を知らせる。出力のファイルは元のまま。"""
     (tmp_path / "page.html").write_text("前の結果")
     for change in ({"hit": None}, {"hit": "yes"}, {"choice_probs": []}, {"choice_probs": [1, "x"]}, {"choice_probs": [float("nan")] * 4},
-                   {"correct_answer": "9: ロ"}, {"correct_answer": None}, {"prompt": 3}, {"seconds": "速い"}, {"genre": ["学問"]}):
+                   {"correct_answer": "9: ロ"}, {"correct_answer": None}, {"prompt": 3}, {"seconds": "速い"}):
         text = json.dumps([record(True), {**record(True), **change}, {"elapsed_time": 1}], ensure_ascii=False, indent=1)
         (tmp_path / "result.json").write_text(text, encoding="utf-8")
         line = text[:text.index("{", text.index("{") + 1)].count("\n") + 1

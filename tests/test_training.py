@@ -5,13 +5,15 @@ from collections import Counter
 
 import datasets
 import pytest
+from axolotl.utils.dict import DictDefault
 from conftest import FAST, read, run, step
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-from quiz.config import read_config
+from quiz.config import check_format, read_config
 from quiz.model import encode_prompts, load_tokenizer
 from quiz.plain import Labels
+from quiz.training import Plugin
 
 
 def check_parity(work, base, train_file="train-5-inst.json"):
@@ -61,9 +63,17 @@ def test_adapter_targets_llama(llama_run):
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def test_format_is_kept_beside_the_adapter(llama_run):
-    """学習に使った最初の 1 件が、アダプタの隣に残る。"""
-    assert read(llama_run / "llama-qlora-out/train_example.json") == read(llama_run / "train-5-inst.json")[:1]
+def test_format_is_kept_beside_the_adapter(llama_run, tmp_path):
+    """学習に使った最初の 1 件が、YAML の書式を通した形でアダプタの隣に残る。YAML の書式を変えて学習したアダプタでは問わない。"""
+    first = read(llama_run / "train-5-inst.json")[0]
+    assert read(llama_run / "llama-qlora-out/train_example.json") == [first]
+    plugin, text = Plugin(), "Q: {instruction} A: "
+    for kind, shown in (({"no_input_format": text}, text.format(**first)), ("alpaca", "alpaca")):
+        dataset = {"path": str(llama_run / "train-5-inst.json"), "type": kind}
+        plugin.post_train(DictDefault(output_dir=str(tmp_path), datasets=[dataset]), None)
+        assert read(tmp_path / "train_example.json") == [first | {"instruction": shown}]
+        with pytest.raises(SystemExit, match="別の書式"):
+            check_format(tmp_path)
 
 
 def test_two_processes_train_together(llama_run, tmp_path, monkeypatch):
