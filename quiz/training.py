@@ -18,6 +18,6 @@ class Plugin(BasePlugin):
 
     def post_train(self, cfg, model):
         kind, row = cfg.datasets[0]["type"], next(read_records(cfg.datasets[0]["path"], ""))[1]
-        kind = kind if isinstance(kind, str) else kind["no_input_format"]
+        kind = kind if isinstance(kind, str) else str(kind["no_input_format"])
         if os.environ.get("RANK", "0") == "0":  # YAML の書式 (ふつうは "{instruction}") を通した、モデルが見た文字列
-            write_json(Path(cfg.output_dir, EXAMPLE), [row | {"instruction": kind.format(**row)}])
+            write_json(Path(cfg.output_dir, EXAMPLE), [row | {"instruction": kind.replace("{instruction}", row["instruction"])}])
