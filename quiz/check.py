@@ -76,7 +76,7 @@ def main():
         stop(f"{e} の行がありません。元の qlora-opencalm.yml と比べてください。")
     except (OSError, ValueError, AttributeError, TypeError) as e:
         stop(f"{yaml['base_model']} を読めません ({str(e).strip().splitlines()[0]})。docs/models.md の表のモデルを使ってください。")
-    memory = f"学習に約 {needed:.1f} GiB ({'GPU' if gpu else '使えるメモリ'} は {free:.1f} GiB)"
+    memory = f"学習に約 {needed:.1f} GiB ({'GPU' if gpu else '使えるメモリ'}は {free:.1f} GiB)"
     if needed > free:
         stop(f"{memory}。micro_batch_size を減らすか、小さいモデルにしてください。")
     print(f"{yaml['base_model']}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。{memory}")
