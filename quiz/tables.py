@@ -26,7 +26,7 @@ def make_tables(runs):
         for r in run["records"]:
             genres.setdefault(r["genre"], []).append(r)
         if len(genres) > 1 or None in genres:
-            row = make_row(run, run["records"], run["summary"].get("elapsed_time"))
+            row = make_row(run, run["records"], s if isinstance(s := run["summary"].get("elapsed_time"), (int, float)) else None)
             whole.setdefault("全問" if run["environment"] == "-" else run["environment"], []).append(row)
         for genre in filter(None, genres):
             seconds = [r["seconds"] for r in genres[genre]]
