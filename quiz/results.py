@@ -89,5 +89,6 @@ def read_run(path, paths):
         fail(f"{path}:1: hit のある記録がありません。{REDO}")
     # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する。
     name = Path(path).stem if len({Path(p).stem for p in paths}) == len(paths) else path.removesuffix(".json")
-    environment = "+".join(Path(str(q)).stem for q in (qs if isinstance(qs := summary.get("quiz"), list) else ())) or "-"
-    return {"path": path, "name": name, "records": records, "summary": summary, "environment": environment}
+    quiz = summary["quiz"] if isinstance(summary.get("quiz"), list) else ()
+    return {"path": path, "name": name, "records": records, "summary": summary,
+            "environment": "+".join(Path(str(q)).stem for q in quiz) or "-"}
