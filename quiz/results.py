@@ -89,6 +89,5 @@ def read_run(path, paths):
         fail(f"{path}:1: hit のある記録がありません。{REDO}")
     # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する。
     name = Path(path).stem if len({Path(p).stem for p in paths}) == len(paths) else path.removesuffix(".json")
-    quiz = summary["quiz"] if isinstance(summary.get("quiz"), list) else ()
-    return {"path": path, "name": name, "records": records, "summary": summary,
-            "environment": "+".join(Path(str(q)).stem for q in quiz) or "-"}
+    quiz = [Path(str(q)).stem for q in summary["quiz"]] if isinstance(summary.get("quiz"), list) else []
+    return {"path": path, "name": name, "records": records, "summary": summary, "environment": "+".join(quiz) or "-"}
