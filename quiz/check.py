@@ -1,85 +1,121 @@
-"""YAML のモデルで手順3の学習ができるかを、学習の前に数秒で確かめる。
+"""YAML のモデルで手順3の学習ができるかを、重みを読む前に確かめる。学習のコマンドも、初めにこれをする (quiz/training.py)。
 
-    python -m quiz.check qlora-opencalm.yml      # モデルの取得は、設定とトークナイザだけ
+    python -m quiz.check qlora-opencalm.yml      # 点検だけ。モデルの取得は、設定とトークナイザだけ
 """
 
 import argparse
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 from quiz.config import read_config
 from quiz.files import fail
 from quiz.memory import GIB, estimate
-from quiz.model import encode_prompts, load_tokenizer, quiet
+from quiz.model import encode_prompts, load_tokenizer, precision, quiet
+from quiz.prepare import why_prepare
+from quiz.settings import check_devices, check_settings, where
 from quiz.source import read_converted
 
 STEP1 = "手順1からやり直してください: python convert_train.py"
+KERNELS = "lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel"
+
+
+def check_device(stop):
+    """(空いているメモリの GiB, GPU の compute capability。CPU なら None) を返す。GPU があるのに使えなければ、stop に理由を渡す。"""
+    import psutil
+    import torch
+
+    if not torch.cuda.is_available():
+        driver = os.environ.get("CUDA_VISIBLE_DEVICES") != "" and shutil.which("nvidia-smi")
+        if driver and subprocess.run([driver, "-L"], capture_output=True).stdout.startswith(b"GPU"):
+            stop("GPU があるのに、PyTorch から使えません (ドライバは 580.65 以降が要ります)。CPU で学習するなら、CUDA_VISIBLE_DEVICES= を前に付けてください。")
+        return psutil.virtual_memory().available / GIB, None
+    device = int(os.environ.get("LOCAL_RANK", 0))
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (7, 5):
+        stop(f"この GPU ({torch.cuda.get_device_name(device)}) は古く、今の PyTorch では動きません。T4 か RTX 20 以降の GPU を使ってください。")
+    return torch.cuda.mem_get_info(device)[0] / GIB, capability
 
 
 def check_model(stop, yaml):
-    """モデルの設定を読んで返す。今の transformers で学習できないモデルなら、stop にその理由を渡す。"""
+    """モデルの設定を読んで返す。今の transformers で学習できないモデルなら、stop に理由を渡す。"""
     import transformers
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    from transformers.utils import cached_file
 
     base, trust = yaml["base_model"], bool(yaml.get("trust_remote_code"))
-    prepare = f"python -m quiz.prepare {base} {Path(base).name}-prepared で直し、base_model をそのフォルダにしてください。"
     try:
-        kind = transformers.PreTrainedConfig.get_config_dict(base)[0].get("model_type")
+        kind, reason = transformers.PreTrainedConfig.get_config_dict(base)[0].get("model_type"), why_prepare(base)
     except OSError:
         stop(f"base_model {base} を取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめてください。"
-             "承認の要るモデルは、先に hf auth login が要ります。")
-    if kind == "qwen" or not cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False):
-        stop(f"{base} は、このままでは使えません (Qwen 第 1 世代か、tokenizer.json がない)。{prepare}")
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not trust:
-        stop(f"{base} の構造 {kind} を、今の transformers は知りません。docs/models.md の表のモデルを使ってください。")
+             "承認の要るモデルは、先に hf auth login が要ります。", "base_model")
+    if reason:
+        target = f"{Path(base).name}-prepared"
+        stop(f"{base} には{reason}。python -m quiz.prepare {base} {target} で直し、base_model を ./{target} にしてください。", "base_model")
+    if kind not in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not trust:
+        stop(f"{base} の構造 {kind} を、今の transformers は知りません。docs/models.md の表のモデルを使ってください。", "base_model")
+    wrong = [key for key in KERNELS if kind == "gpt_neox" and yaml.get(key) is not False]
+    if wrong:
+        stop(f"{wrong[0]} は、gpt_neox (open-calm) では使えません。false にしてください。", wrong[0])
     if yaml.get("attn_implementation") == "flash_attention_2" and not transformers.utils.is_flash_attn_2_available():
-        stop("attn_implementation が flash_attention_2 ですが、flash-attn か GPU がありません。sdpa にしてください。")
+        stop("attn_implementation が flash_attention_2 ですが、flash-attn か GPU がありません。sdpa にしてください。", "attn_implementation")
     return transformers.AutoConfig.from_pretrained(base, trust_remote_code=trust).get_text_config()
 
 
 def longest_row(stop, yaml, config, questions):
-    """最も長い行のトークン数を返す。トークナイザか長さに問題があれば、stop にその理由を渡す。"""
-    base, limit = yaml["base_model"], yaml["sequence_len"]
-    if not questions:
-        stop(f"学習用の問題が 1 問もありません。{STEP1}")
+    """最も長い行のトークン数を返す。トークナイザか長さに問題があれば、stop に理由を渡す。"""
+    base, limit = yaml["base_model"], int(yaml["sequence_len"])
     tokenizer = load_tokenizer(base, yaml)
     if tokenizer.eos_token is None:
-        stop(f"{base} には終わりの記号 (eos_token) がなく、回答の終わりを教えられません。別のモデルを使ってください。")
+        stop(f"{base} には終わりの記号 (eos_token) がなく、回答の終わりを教えられません。別のモデルを使ってください。", "base_model")
     answers = tokenizer([q.answer for q in questions], add_special_tokens=False)["input_ids"]
     lengths = [len(p) + len(a) + 1 for p, a in zip(encode_prompts(tokenizer, base, [q.prompt for q in questions]), answers)]
     largest = getattr(config, "max_position_embeddings", None) or limit
     if limit > largest:
-        stop(f"sequence_len {limit} は、{base} の扱える長さ {largest} を超えています。{largest} 以下にしてください。")
+        stop(f"sequence_len {limit} は、{base} の扱える長さ {largest} を超えています。{largest} 以下にしてください。", "sequence_len")
     if max(lengths) > limit:
         stop(f"{sum(n > limit for n in lengths)} 問が sequence_len {limit} を超え (最長 {max(lengths)})、Axolotl に黙って捨てられます。"
-             "sequence_len を増やすか、--num-choices を減らして手順1からやり直してください。")
+             "sequence_len を増やすか、--num-choices を減らして手順1からやり直してください。", "sequence_len")
     return max(lengths)
+
+
+def check(yaml, path):
+    """学習できなければ 1 行で終わる。できるなら、(その 1 行の説明, 学習用の Question のリスト) を返す。
+
+    yaml はコマンドラインの値も合わせた dict、path は YAML の場所。
+    """
+    def stop(reason, key=None):
+        fail(f"{where(path, yaml, key)}: {reason}")
+
+    check_settings(stop, yaml)
+    free, capability = check_device(stop)
+    world, place = int(os.environ.get("WORLD_SIZE", 1)), "GPU" if capability else "メモリ"
+    questions = [q for dataset in yaml["datasets"] for q in read_converted(dataset["path"], STEP1)]
+    if not questions:
+        stop(f"学習用の問題が 1 問もありません。{STEP1}", "path")
+    import transformers
+    try:
+        config = check_model(stop, yaml)
+        longest = longest_row(stop, yaml, config, questions)
+        mapping = transformers.AutoModelForCausalLM._model_mapping
+        check_devices(stop, yaml, mapping[type(config)] if type(config) in mapping else None, world)
+        n, needed = estimate(config, yaml, longest, "cuda" if capability else "cpu", world)
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, ImportError) as e:
+        stop(f"{yaml['base_model']} を読めません ({(str(e).strip() or type(e).__name__).splitlines()[0]})。docs/models.md の表のモデルを使ってください。", "base_model")
+    memory = f"学習に約 {needed:.1f} GiB (空いている{place}は {free:.1f} GiB)"
+    if needed * (1 if capability else world) > free:
+        stop(f"{memory}。micro_batch_size を減らすか、小さいモデルにしてください。", "micro_batch_size")
+    dtype = precision(yaml.get("bf16"), yaml.get("fp16"), capability)
+    return (f"{yaml['base_model']} ({config.model_type}、{n / 1e6:,.0f} M パラメータ、{dtype}) を {len(questions)} 問 (最長 {longest} トークン) で学習します。"
+            f"{memory}。"), questions
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("yaml", help="確かめる YAML")
     path = parser.parse_args().yaml
-    yaml, stop = read_config(path), lambda reason: fail(f"{path}: {reason}")
-    quiet(yaml["base_model"])
-    import psutil
-    import torch
-
-    gpu = torch.cuda.is_available()
-    free = (torch.cuda.get_device_properties(0).total_memory if gpu else psutil.virtual_memory().available) / GIB
-    try:
-        questions = [q for dataset in yaml["datasets"] for q in read_converted(dataset["path"], STEP1)]
-        config = check_model(stop, yaml)
-        longest = longest_row(stop, yaml, config, questions)
-        n, needed = estimate(config, yaml, longest, "cuda" if gpu else "cpu")
-    except KeyError as e:
-        stop(f"{e} の行がありません。元の qlora-opencalm.yml と比べてください。")
-    except (OSError, ValueError, AttributeError, TypeError) as e:
-        stop(f"{yaml['base_model']} を読めません ({str(e).strip().splitlines()[0]})。docs/models.md の表のモデルを使ってください。")
-    memory = f"学習に約 {needed:.1f} GiB ({'GPU' if gpu else '使えるメモリ'}は {free:.1f} GiB)"
-    if needed > free:
-        stop(f"{memory}。micro_batch_size を減らすか、小さいモデルにしてください。")
-    print(f"{yaml['base_model']}: {config.model_type}、{n / 1e6:,.0f} M パラメータ。{len(questions)} 問、最長 {longest} トークン。{memory}")
+    config = read_config(path)
+    quiet(config["base_model"])
+    print(check(config, path)[0])
     print(f"次は: accelerate launch -m axolotl.cli.train {path}")
 
 

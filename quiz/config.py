@@ -1,13 +1,14 @@
-"""手順3と手順4が同じ YAML に従うために: 設定を読み、基のモデルとアダプタを決める。"""
+"""手順3と手順4が同じ YAML に従うために: 設定を読み、基のモデルとアダプタを決め、アダプタの記録 (training.json) と照らし合わせる。"""
 
+from hashlib import sha256
 from pathlib import Path
 
 import yaml
 
 from quiz.files import fail, read_records, read_text
-from quiz.source import read_converted
+from quiz.prompt import read_question
 
-EXAMPLE = "train_example.json"  # アダプタの隣に残す、学習に使った最初の 1 件 (quiz/training.py が書く)
+REPORT = "training.json"  # アダプタの隣に残す、学習の記録 (quiz/training.py が書く)
 
 
 def read_config(path):
@@ -29,6 +30,17 @@ def same_model(base, trained_on, adapter):
     return base == trained_on or Path(base).is_dir() and any(p.is_dir() and p.samefile(base) for p in places)
 
 
+def read_report(adapter):
+    """アダプタのフォルダにある学習の記録 (dict)。なければ None。"""
+    path = Path(adapter, REPORT)
+    return next(read_records(path, f"{adapter} を消して、手順3の学習をやり直してください。"))[1] if path.exists() else None
+
+
+def digest(path):
+    """ファイルの中身の印。なければ None。"""
+    return sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
+
+
 def find_model(config, config_path, model=None, use_base=False):
     """(基のモデル, アダプタのフォルダまたは None) を返す。model はアダプタのフォルダでも、モデルのフォルダや名前でもよい。"""
     base = config["base_model"]
@@ -36,8 +48,12 @@ def find_model(config, config_path, model=None, use_base=False):
         return model, None
     if use_base:
         return base, None
-    adapter = model or config["output_dir"]
-    todo = f"先に手順3の学習をしてください: accelerate launch -m axolotl.cli.train {config_path} (学習前のモデルなら --base)。"
+    adapter, launch = model or config["output_dir"], f"accelerate launch -m axolotl.cli.train {config_path}"
+    report = read_report(adapter)
+    if report and not report["finished"]:
+        fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。続きは: {launch}"
+             f" (途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
+    todo = f"先に手順3の学習をしてください: {launch} (学習前のモデルなら --base)。"
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not Path(adapter, name).exists():
             fail(f"{Path(adapter, name)} がありません。{todo}")
@@ -47,9 +63,14 @@ def find_model(config, config_path, model=None, use_base=False):
     return base, adapter
 
 
-def check_format(adapter):
-    """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。書式の記録がなければ、その旨の文を返す (あれば None)。"""
-    example = Path(adapter, EXAMPLE)
-    if not example.exists():
-        return f"注意: {example} がないので、{adapter} をこの書式で学習したのか確かめられません。"
-    list(read_converted(example, f"{adapter} は別の書式で学習したアダプタです。書式を元に戻すか、手順1からやり直してください。"))
+def check_adapter(adapter):
+    """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。気を付けることがあれば、その文を返す (なければ None)。"""
+    report = read_report(adapter)
+    if not report:
+        return f"注意: {Path(adapter, REPORT)} がないので、{adapter} をこの書式で最後まで学習したのか確かめられません。"
+    try:
+        read_question(report["example"])
+    except (ValueError, KeyError, TypeError):
+        fail(f"{adapter} は別の書式で学習したアダプタです。書式を元に戻すか、手順1からやり直してください。")
+    changed = [path for path, before in report["train_files"].items() if digest(path) not in (before, None)]
+    return f"注意: {adapter} を学習した後で、{'、'.join(changed)} が変わっています。新しい方で学習するには、output_dir を変えてください。" if changed else None

@@ -49,10 +49,19 @@ def encode_prompts(tokenizer, base, prompts):
     return encoded
 
 
-def precision(fp16, capability):
-    """計算の精度。fp16 は YAML の値、capability は GPU の compute capability (CPU なら None)。"""
+def precision(bf16, fp16, capability):
+    """計算の精度。bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら None)。"""
+    if capability is None or bf16 is False and fp16 is not True:
+        return "float32"
     # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す。
-    return "float32" if capability is None else "float16" if fp16 or capability < (8, 0) else "bfloat16"
+    return "float16" if fp16 is True or capability < (8, 0) else "bfloat16"
+
+
+def compute_exactly(model):
+    """CPU の評価でも、学習と同じ精度で計算させる。bitsandbytes は、評価では重みを並べ替え、bf16 で近似することがある。"""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def load_model(base, adapter, config, device):
@@ -63,15 +72,13 @@ def load_model(base, adapter, config, device):
 
     device = torch.device(device)
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    dtype = getattr(torch, precision(config.get("fp16") is True, capability))
+    dtype = getattr(torch, precision(config.get("bf16"), config.get("fp16"), capability))
     # Axolotl が学習のときに使う設定と同じ。
     nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=dtype, quantization_config=nf4 if config.get("load_in_4bit") else None, device_map={"": device},
         attn_implementation=config.get("attn_implementation") or "sdpa", trust_remote_code=bool(config.get("trust_remote_code")))
-    for module in model.modules() if device.type == "cpu" else ():
-        if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes は、CPU の評価では bf16 で近似することがある
-            module.support_avx512bf16_for_cpu = False
+    compute_exactly(model)
     # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう。
     model.generation_config = GenerationConfig()
     return (PeftModel.from_pretrained(model, adapter) if adapter else model).eval()

@@ -4,8 +4,8 @@
 
 - Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、重みの名前を付け替える。学習時の長さ
   (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、そこまでを使える長さとする。
-- tokenizer.json がなく tokenizer.model (SentencePiece) だけの Llama: PreTrainedTokenizerFast は、先頭の空白と BOS を黙って落とす。
-  正しく読める LlamaTokenizer で読んで、tokenizer.json にする。
+- tokenizer.json がないモデル: 今あるファイルを正しく読めるクラスで読んで、tokenizer.json にする。tokenizer.model (SentencePiece) だけの
+  Llama では、PreTrainedTokenizerFast は先頭の空白と BOS を黙って落とすので、SentencePiece そのものの結果と比べる。
 """
 
 import argparse
@@ -78,22 +78,37 @@ def prepare_sentencepiece(folder):
         raise ValueError("tokenizer.model を同じトークン列の tokenizer.json に直せませんでした")
 
 
-def prepare(source, folder):
-    """source (hugging face のモデル名、または手元のフォルダ) を folder に写して直す。直すところがなければ 1 行で終わる。"""
-    from huggingface_hub import list_repo_files, snapshot_download
+def why_prepare(base):
+    """base (hugging face のモデル名、または手元のフォルダ) を直さなければならない理由。そのまま使えるなら None。"""
+    from transformers import PreTrainedConfig
+    from transformers.utils import cached_file
 
+    if PreTrainedConfig.get_config_dict(base)[0].get("model_type") == "qwen":
+        return "、今の transformers で動かない Qwen 第 1 世代の形です"
+    return None if cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False) else " tokenizer.json がありません"
+
+
+def prepare(source, folder):
+    """source を folder に写して直す。直すところがなければ 1 行で終わる。"""
+    from huggingface_hub import list_repo_files, snapshot_download
+    from transformers import AutoTokenizer
+
+    if not why_prepare(source):
+        fail(f"{source} に直すところはありません。base_model にそのまま書いてください。")
     if Path(source).is_dir():
         shutil.copytree(source, folder)
     else:
         weights = "*.safetensors" if ".safetensors" in str(list_repo_files(source)) else "pytorch_model*.bin"
-        snapshot_download(source, local_dir=folder, allow_patterns=["*.json", "*.tiktoken", "tokenizer.model", weights])
+        snapshot_download(source, local_dir=folder, allow_patterns=["*.json", "*.tiktoken", "tokenizer.model", "merges.txt", weights])
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config["model_type"] == "qwen":
+    if config.get("model_type") == "qwen":
         prepare_qwen(folder, config)
-    elif (folder / "tokenizer.model").exists() and not (folder / "tokenizer.json").exists():
+    elif (folder / "tokenizer.model").exists():
         prepare_sentencepiece(folder)
-    else:
-        fail(f"{source} に直すところはありません。base_model にそのまま書いてください。")
+    else:  # GPT-2 の形の vocab.json と merges.txt など
+        AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    if not (folder / "tokenizer.json").exists():
+        raise ValueError("このトークナイザは tokenizer.json に直せません")
 
 
 def main():
@@ -104,11 +119,13 @@ def main():
     if args.output.exists() or not args.output.absolute().parent.is_dir():
         fail(f"{args.output} は、もうあるか、置くフォルダがありません。別の名前にしてください。")
     quiet(args.source)
+    from httpx import HTTPError
+
     with tempfile.TemporaryDirectory(dir=args.output.absolute().parent, prefix=f".{args.output.name}-") as work:
         try:
             prepare(args.source, Path(work, "model"))
-        except (OSError, ValueError, KeyError) as e:
-            fail(f"{args.source}: {str(e).strip() or type(e).__name__}。モデル名、ネットワーク、空き容量を確かめてください。")
+        except (OSError, ValueError, KeyError, HTTPError) as e:
+            fail(f"{args.source}: {(str(e).strip() or type(e).__name__).splitlines()[0]}。モデル名、ネットワーク、空き容量を確かめてください。")
         Path(work, "model").rename(args.output)
     print(f"{args.output} に書きました。qlora-opencalm.yml の base_model をこのフォルダにしてください。")
 

@@ -1,23 +1,152 @@
-"""Axolotl のプラグイン (YAML の plugins: で読み込まれる)。学習に使った書式を、アダプタの隣に残す。"""
+"""手順3で Axolotl が呼ぶプラグイン (YAML の plugins:)。学習の前に点検し、途中を 1 行で見せ、終わったら記録を残す。
 
+Axolotl が呼ぶ順: register (YAML を読んだ直後) → pre_lora_load と post_model_load (モデルを読むとき) → post_trainer_create
+→ 学習 → post_train_unload (アダプタを書いた後)。記録は output_dir の training.json:
+    {"base_model": "...", "train_files": {"train-5-inst.json": "中身の sha256"}, "questions": 895, "example": {学習に使った最初の 1 件},
+     "settings": {YAML とコマンドラインの設定}, "epochs": 3.0, "steps_done": 336, "steps_planned": 336, "finished": true, "seconds": 108.0,
+     "first_loss": 8.8, "last_loss": 0.1, "curve": [{"epoch": 0, "step": 0, "accuracy": 0.84}, ...]}
+"""
+
+import json
 import os
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import torch
 from axolotl.integrations.base import BasePlugin
+from pydantic import BaseModel
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
-from quiz.config import EXAMPLE
-from quiz.files import read_records, write_json
+from quiz.check import check
+from quiz.config import REPORT, digest, read_config, read_report, same_model
+from quiz.curve import NAME, Curve
+from quiz.files import fail, read_records, write_json
+from quiz.model import compute_exactly, precision, quiet
+from quiz.results import read_quiz
+from quiz.screen import LOG, Progress, hush
+
+# 学習の結果に関わらない設定。ほかが 1 つでも違えば、別の学習である。
+HARMLESS = {"axolotl_config_path", "base_model", "output_dir", "resume_from_checkpoint", "plugins", "logging_steps", "save_strategy", "save_steps",
+            "saves_per_epoch", "save_total_limit", "use_tensorboard", "learning_curve", "is_preprocess"}
+
+
+class Settings(BaseModel):
+    """YAML に足す設定。learning_curve は、学習の途中の正解率を測る問題のファイル (なければ測らない)。"""
+
+    learning_curve: str | None = None
+
+
+def last_checkpoint(folder):
+    """最後まで書かれたチェックポイントのうち、最も進んだもの。なければ None。"""
+    for path in sorted(Path(folder).glob("checkpoint-*"), key=lambda p: p.stat().st_mtime_ns, reverse=True):
+        with suppress(OSError, ValueError):
+            json.loads((path / "trainer_state.json").read_text())  # 最後に書かれるファイル
+            return path
+
+
+def decide(folder, new):
+    """前の記録と比べて、(続きを始めるチェックポイントか None, 学習は済んでいるか, 断る理由か None) を返す。new は、これからの学習の記録。"""
+    old, checkpoint = read_report(folder), last_checkpoint(folder)
+    if not old:
+        kept = [name for name in ("adapter_model.safetensors", "model.safetensors") if Path(folder, name).exists()]
+        return None, False, f"記録のない {kept[0]} があります" if kept else None
+    if not (old["finished"] or checkpoint):
+        return None, False, None  # まだ何も残っていない
+    before, after = old["settings"], new["settings"]
+    differences = [f"{k}: {before.get(k)} → {after.get(k)}" for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
+    if not same_model(new["base_model"], old["base_model"], folder):
+        differences.insert(0, f"base_model: {old['base_model']} → {new['base_model']}")
+    differences += [f"{path} の中身" for path, mark in new["train_files"].items() if old["train_files"].get(path, mark) != mark]
+    return checkpoint, old["finished"], f"別の学習のアダプタがあります (違うのは {'、'.join(differences)})" if differences else None
+
+
+class Record(TrainerCallback):
+    """学習の記録を training.json に書く。"""
+
+    def __init__(self, folder, report):
+        self.path, self.report, self.before = Path(folder, REPORT), report, 0
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.begin, self.state = time.perf_counter(), state
+        self.before = (read_report(self.path.parent) or {}).get("seconds", 0) if state.global_step else 0
+        self.write()
+
+    def on_save(self, args, state, control, **kwargs):
+        self.write()
+
+    def write(self, finished=False):
+        history = self.state.log_history
+        losses = [log["loss"] for log in history if "loss" in log] or [None]
+        curve = [{"epoch": round(log.get("epoch", 0), 2), "step": log["step"], "accuracy": log[NAME]} for log in history if NAME in log]
+        self.report |= {
+            "epochs": round(self.state.epoch or 0, 2), "steps_done": self.state.global_step, "steps_planned": self.state.max_steps,
+            "finished": finished, "seconds": round(self.before + time.perf_counter() - self.begin, 1),
+            "first_loss": losses[0], "last_loss": losses[-1], "curve": curve}
+        if self.state.is_world_process_zero:
+            write_json(self.path, self.report)
 
 
 class Plugin(BasePlugin):
-    """学習用ファイルの最初の 1 件を残す。run_quiz.py は、これと違う書式では問わない。"""
+    """1 つの output_dir は 1 つの学習 (モデル、問題、設定) のもの。途中なら続け、済んでいればそう言い、別の学習なら断る。"""
+
+    def get_input_args(self):
+        return "quiz.training.Settings"
+
+    def register(self, cfg):
+        path, folder, main = str(cfg.axolotl_config_path), cfg.output_dir, os.environ.get("LOCAL_RANK", "0") == "0"
+        quiet(str(cfg.base_model))
+        if main:  # 点検して話すのは、計算機ごとに 1 つのプロセスだけ
+            summary, questions = check(cfg.to_dict(), path)
+        capability = torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+        dtype = precision(cfg.bf16, cfg.fp16, capability)
+        cfg.bf16, cfg.fp16 = dtype == "bfloat16", dtype == "float16"
+        settings = {k: v for k, v in cfg.to_dict().items() if k not in HARMLESS} | {"processes": int(os.environ.get("WORLD_SIZE", 1))}
+        self.report = {"base_model": cfg.base_model, "train_files": {d["path"]: digest(d["path"]) for d in cfg.datasets},
+                       "settings": json.loads(json.dumps(settings, default=str))}
+        checkpoint, finished, refusal = decide(folder, self.report)
+        self.next = "python run_quiz.py" + (f" --config {path}" if path != "qlora-opencalm.yml" else "")
+        self.next += f" --model {folder}" if read_config(path)["output_dir"] != folder else ""
+        if refusal and main:
+            fail(f"{folder} には、{refusal}。残すなら --output_dir {folder}-2 のように別の名前で、"
+                 f"要らなければ rm -r {folder} で消して、もう一度実行してください。")
+        if finished:
+            sys.exit(main and print(f"{folder} の学習は済んでいます (やり直すなら rm -r {folder})。次は: {self.next}"))
+        if checkpoint:
+            cfg.resume_from_checkpoint = str(checkpoint)
+        if main:
+            kind, (_, row) = cfg.datasets[0]["type"], next(read_records(cfg.datasets[0]["path"], ""))
+            # YAML の書式 (ふつうは "{instruction}") を通した、モデルが見た文字列
+            shown = (kind if isinstance(kind, str) else str(kind["no_input_format"])).replace("{instruction}", row["instruction"])
+            self.report |= {"questions": len(questions), "example": row | {"instruction": shown}}
+            print(summary)
+            print(f"{Path(checkpoint).name} の続きから始めます。" if checkpoint else "モデルを読み、学習を始めます。",
+                  f"詳しい記録は {Path(folder, LOG)}、損失のグラフは別の端末で tensorboard --logdir {folder}", flush=True)
+        found = cfg.learning_curve and Path(cfg.learning_curve).is_file()
+        self.questions = read_quiz([cfg.learning_curve]) if found else []
+        hush(folder)
+
+    def pre_lora_load(self, cfg, model):
+        torch.manual_seed(cfg.seed)  # LoRA の初めの値は、Trainer が種を決めるより前に引かれる
+
+    def post_model_load(self, cfg, model):
+        compute_exactly(model)  # 学習の途中で評価しても、重みが並べ替えられないように
 
     def post_trainer_create(self, cfg, trainer):
-        # 途中で止まったアダプタの隣に、前の学習の記録が残らないようにする。
-        Path(cfg.output_dir, EXAMPLE).unlink(missing_ok=True)
+        for callback in (ProgressCallback, PrinterCallback):
+            trainer.remove_callback(callback)
+        self.record = Record(cfg.output_dir, self.report)
+        for callback in (self.record, *([Curve(trainer, cfg, self.questions)] if self.questions else ()), Progress()):
+            trainer.add_callback(callback)
 
-    def post_train(self, cfg, model):
-        kind, row = cfg.datasets[0]["type"], next(read_records(cfg.datasets[0]["path"], ""))[1]
-        kind = kind if isinstance(kind, str) else str(kind["no_input_format"])
-        if os.environ.get("RANK", "0") == "0":  # YAML の書式 (ふつうは "{instruction}") を通した、モデルが見た文字列
-            write_json(Path(cfg.output_dir, EXAMPLE), [row | {"instruction": kind.replace("{instruction}", row["instruction"])}])
+    def post_train_unload(self, cfg):
+        self.record.write(finished=True)
+        report, curve = self.record.report, "  ".join(f"{p['accuracy']:.3f}" for p in self.record.report["curve"])
+        if not self.record.state.is_world_process_zero:
+            return
+        print(f"学習しました: {report['questions']} 問、{report['epochs']:g} エポック ({report['steps_done']}/{report['steps_planned']} ステップ)、"
+              f"{report['seconds']:.0f} 秒、損失 {report['first_loss']:.3f} → {report['last_loss']:.3f}")
+        if curve:
+            print(f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): {curve}")
+        print(f"{cfg.output_dir} に書きました (記録は {REPORT})。次は: {self.next}")

@@ -1,0 +1,84 @@
+"""学習の画面: 進み具合を 1 行に、エラーを日本語の 1 行にする。Axolotl の詳しい表示は、output_dir の debug.log に残る。"""
+
+import logging
+import math
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+from quiz.solver import OUT_OF_MEMORY
+
+LOG = "debug.log"  # Axolotl が output_dir に書く。画面に出さなかったものも、ここにはある
+FIRST = 60  # 秒。ここまでの速さから、終わる時刻を見積もる
+
+
+def hush(folder):
+    """Axolotl の表示を、エラーだけにする。folder は output_dir。"""
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    for handler in logging.getLogger().handlers + logging.getLogger("axolotl").handlers:
+        if handler.name in ("console", "color_console"):
+            handler.setLevel(logging.ERROR)
+    sys.excepthook = lambda kind, error, trace: explain(kind, error, trace, Path(folder, LOG))
+
+
+def explain(kind, error, trace, log):
+    """例外 error を 1 行で stderr に言い、経緯 (traceback) を log に残す。"""
+    from axolotl.utils.tee import file_only_stream
+
+    traceback.print_exception(kind, error, trace, file=file_only_stream)
+    file_only_stream.flush()
+    reason = (str(error).strip() or kind.__name__).splitlines()[0]
+    if kind is KeyboardInterrupt:
+        message = "中断しました。同じコマンドをもう一度実行すると、残っているチェックポイントの続きから始まります。"
+    elif kind is MemoryError or any(words in str(error) for words in OUT_OF_MEMORY):
+        message = "メモリが足りません。micro_batch_size を半分にし、その分 gradient_accumulation_steps を 2 倍にしてください。"
+    else:
+        message = f"学習が止まりました ({kind.__name__}: {reason})。経緯は {log} にあります。直して、もう一度実行してください。"
+    print(f"\nエラー: {message}", file=sys.__stderr__)
+
+
+class Progress(TrainerCallback):
+    """ステップ、損失、1 秒あたりのトークン数、残り時間の 1 行。"""
+
+    def __init__(self):
+        self.bar = self.start = None
+        self.told = False  # 終わる時刻を知らせたか
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        # Axolotl は、Ctrl-C で学習の途中のアダプタを完成品のように書いて終わる。何も書かずに止まるようにする。
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.begin, self.first = time.perf_counter(), state.global_step
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="ステップ", file=sys.__stderr__, mininterval=1,
+                        disable=not state.is_world_process_zero)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        logging.getLogger("axolotl.progress").info("%s", logs)
+        if "loss" not in logs or self.bar is None:
+            return
+        now, tokens = time.perf_counter(), logs.get("tokens/total", 0)
+        self.start = self.start or (now, tokens)
+        speed = (tokens - self.start[1]) / max(now - self.start[0], 1e-9)
+        self.bar.set_postfix_str(f"損失 {logs['loss']:.3f}  {speed:,.0f} トークン/秒", refresh=False)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update(state.global_step - self.bar.n)
+        spent = time.perf_counter() - self.begin
+        if self.told or spent < FIRST:
+            return
+        self.told, left = True, spent / (state.global_step - self.first) * (state.max_steps - state.global_step)
+        if state.is_world_process_zero:
+            end = time.strftime("%H:%M", time.localtime(time.time() + left))
+            self.bar.write(f"この速さなら、あと約 {math.ceil(left / 60)} 分、{end} ごろに終わります。", file=sys.__stderr__)
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()

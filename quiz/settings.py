@@ -1,0 +1,97 @@
+"""YAML の設定を、Axolotl の定義と照らし合わせる。Axolotl は、知らない名前の設定を黙って無視する。"""
+
+import importlib.util
+import json
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+from quiz.files import read_text
+
+POSITIVE = "sequence_len", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "learning_rate", "lora_r", "lora_alpha"
+REQUIRED = "base_model", "output_dir", "datasets", "adapter", *POSITIVE  # なければ Axolotl が黙って別の値にするものもある
+LAUNCH = "accelerate launch --multi_gpu --num_processes 2 -m axolotl.cli.train"
+
+
+def where(path, config, key):
+    """設定 key のある所 (ファイル:行)。コマンドラインで変えた設定なら、その書き方。config は両方を合わせた dict。"""
+    text = read_text(path, "YAML の場所を確かめてください。")
+    lines = [n for n, line in enumerate(text.splitlines(), 1) if key and re.match(rf"\s*(- )?{re.escape(str(key))}\s*:", line)]
+    if key in config and (yaml.safe_load(text) or {}).get(key) != config[key]:
+        return f"--{key}"
+    return f"{path}:{lines[0]}" if lines else path
+
+
+def check_settings(stop, config):
+    """名前、型、値を調べる。間違いがあれば、stop(理由, 設定の名前) を呼ぶ。config は、コマンドラインの値も合わせた dict。"""
+    from axolotl.cli.args import TrainerCliArgs
+    from axolotl.utils.config import validate_config
+    from axolotl.utils.dict import DictDefault
+    from axolotl.utils.schemas.config import AxolotlInputConfig
+    from axolotl.utils.schemas.datasets import SFTDataset, UserDefinedPrompterType
+    from axolotl.utils.schemas.enums import CustomSupportedOptimizers
+    from axolotl.utils.schemas.fsdp import FSDPConfig
+    from pydantic import ValidationError
+    from transformers import SchedulerType
+    from transformers.trainer_utils import SaveStrategy
+    from transformers.training_args import OptimizerNames
+
+    from quiz.training import Settings
+
+    def known(given, *models):
+        names = {n for m in models for k, f in getattr(m, "model_fields", {}).items() for n in (k, f.alias or k)}
+        names |= set(TrainerCliArgs.__dataclass_fields__) if AxolotlInputConfig in models else set()
+        for key in given:
+            near = get_close_matches(str(key), names, 1)
+            if key not in names:
+                stop(f"{key} という設定はありません。{f'{near[0]} の間違いではありませんか。' if near else 'この行を消してください。'}", key)
+
+    known(config, AxolotlInputConfig, Settings)
+    for key in REQUIRED:
+        if config.get(key) is None:
+            stop(f"{key} の行がありません。元の qlora-opencalm.yml と比べてください。", key)
+    for key in ("base_model", "output_dir"):
+        if not isinstance(config[key], str):
+            stop(f"{key} は {config[key]!r} ではなく、名前かフォルダにしてください。", key)
+    datasets = config["datasets"]
+    if not isinstance(datasets, list) or not all(isinstance(d, dict) and d.get("path") and d.get("type") for d in datasets):
+        stop("datasets の形が違います (path と type の並び)。元の qlora-opencalm.yml と比べてください。", "datasets")
+    for dataset in datasets:
+        known(dataset, SFTDataset)
+        known(dataset["type"] if isinstance(dataset["type"], dict) else (), UserDefinedPrompterType)
+    known(config.get("fsdp_config") or (), FSDPConfig)
+    choices = {"adapter": ("lora", "qlora"), "optimizer": {o.value for e in (OptimizerNames, CustomSupportedOptimizers) for o in e},
+               "lr_scheduler": {s.value for s in SchedulerType} | {"one_cycle", "rex"}, "save_strategy": {s.value for s in SaveStrategy}}
+    for key, values in choices.items():
+        if config.get(key) is not None and config[key] not in values:
+            near = get_close_matches(str(config[key]), values, 1) or sorted(values)[:1]
+            stop(f"{key} に {config[key]} という値はありません ({near[0]} など)。", key)
+    try:
+        checked = validate_config(DictDefault(json.loads(json.dumps(config))))
+    except ValidationError as e:
+        key, message = (e.errors()[0]["loc"] or ("",))[0], e.errors()[0]["msg"].removeprefix("Value error, ")
+        stop(f"{key or '設定の組み合わせ'} を Axolotl が受け付けません ({message})。元の qlora-opencalm.yml と比べてください。", key)
+    for key in POSITIVE:
+        if float(checked[key]) <= 0:
+            stop(f"{key} が {config[key]} です。0 より大きい値にしてください。", key)
+
+
+def check_devices(stop, config, model_class, world):
+    """FSDP と DeepSpeed の設定を調べる。model_class はモデルのクラス、world はプロセス (GPU) の数。"""
+    fsdp, deepspeed = config.get("fsdp_config"), config.get("deepspeed")
+    if fsdp and deepspeed:
+        stop("fsdp_config と deepspeed は、どちらか 1 つにしてください。", "deepspeed")
+    if fsdp and world < 2:
+        stop(f"fsdp_config は、2 つ以上の GPU で使います: {LAUNCH}", "fsdp_config")
+    if fsdp and re.search("paged|8bit|bnb", config.get("optimizer") or ""):
+        stop("FSDP では、この optimizer は最初の更新で止まります。adamw_torch にしてください。", "optimizer")
+    layers = getattr(model_class, "_no_split_modules", None) or ()
+    layer = (fsdp or {}).get("transformer_layer_cls_to_wrap")
+    if layer and layer not in layers:
+        stop(f"このモデルに {layer} という層はありません。{'、'.join(layers)} にしてください。", "transformer_layer_cls_to_wrap")
+    if deepspeed and not importlib.util.find_spec("deepspeed"):
+        stop('DeepSpeed が入っていません: pip install "deepspeed>=0.18.6,<0.19"', "deepspeed")
+    if isinstance(deepspeed, str) and not Path(deepspeed).is_file():
+        stop(f"DeepSpeed の設定 {deepspeed} がありません。場所を確かめてください。", "deepspeed")
