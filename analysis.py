@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--table", action="store_true", help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す")
     parser.add_argument("--published", action="store_true", help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる")
     parser.add_argument("--errors", action="store_true", help="番号の偏り、確信度と正解率、自信のある間違いを出す")
-    parser.add_argument("--plot", metavar="FILE", help="モデルと分野ごとの棒グラフ (.png、.svg、.pdf)")
+    parser.add_argument("--plot", metavar="FILE", help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)")
     parser.add_argument("--html", metavar="FILE", help="全問を見て回るページ (.html)。ネットワークは使わない")
     args = parser.parse_args()
     paths = args.results or sorted(map(str, Path().glob("result*.json")))
@@ -38,7 +38,7 @@ def main():
     made = tables.make_tables(runs) if args.table or args.published or args.plot else {}
     made = tables.with_published(made) if args.published else made
     if args.plot:
-        files.write(args.plot, figure.plot(made, Path(args.plot).suffix[1:]))
+        files.write(args.plot, figure.plot(made, results.curves(runs), Path(args.plot).suffix[1:]))
     if args.html:
         files.write(args.html, page.page(runs))
     if args.table or args.published:

@@ -30,7 +30,7 @@ def main():
         print(f"注意: {args.train} がないので、学習した問題と重なるかは調べていません (--train で指定できます)。", file=sys.stderr)
     if leaks:
         print(f"注意: {leaks} 問は {args.train} にもあります。学習した問題での正解率は実力を表しません。", file=sys.stderr)
-    print(f"{args.output} に書きました。次は: python -m quiz.check qlora-opencalm.yml")
+    print(f"{args.output} に書きました。次は: accelerate launch -m axolotl.cli.train qlora-opencalm.yml")
 
 
 if __name__ == "__main__":

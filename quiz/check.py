@@ -5,13 +5,11 @@
 
 import argparse
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
 from quiz.config import read_config
 from quiz.files import fail
-from quiz.memory import GIB, estimate
+from quiz.memory import available, estimate
 from quiz.model import encode_prompts, load_tokenizer, precision, quiet
 from quiz.prepare import why_prepare
 from quiz.settings import check_devices, check_settings, where
@@ -19,23 +17,6 @@ from quiz.source import read_converted
 
 STEP1 = "手順1からやり直してください: python convert_train.py"
 KERNELS = "lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel"
-
-
-def check_device(stop):
-    """(空いているメモリの GiB, GPU の compute capability。CPU なら None) を返す。GPU があるのに使えなければ、stop に理由を渡す。"""
-    import psutil
-    import torch
-
-    if not torch.cuda.is_available():
-        driver = os.environ.get("CUDA_VISIBLE_DEVICES") != "" and shutil.which("nvidia-smi")
-        if driver and subprocess.run([driver, "-L"], capture_output=True).stdout.startswith(b"GPU"):
-            stop("GPU があるのに、PyTorch から使えません (ドライバは 580.65 以降が要ります)。CPU で学習するなら、CUDA_VISIBLE_DEVICES= を前に付けてください。")
-        return psutil.virtual_memory().available / GIB, None
-    device = int(os.environ.get("LOCAL_RANK", 0))
-    capability = torch.cuda.get_device_capability(device)
-    if capability < (7, 5):
-        stop(f"この GPU ({torch.cuda.get_device_name(device)}) は古く、今の PyTorch では動きません。T4 か RTX 20 以降の GPU を使ってください。")
-    return torch.cuda.mem_get_info(device)[0] / GIB, capability
 
 
 def check_model(stop, yaml):
@@ -57,7 +38,7 @@ def check_model(stop, yaml):
     if wrong:
         stop(f"{wrong[0]} は、gpt_neox (open-calm) では使えません。false にしてください。", wrong[0])
     if yaml.get("attn_implementation") == "flash_attention_2" and not transformers.utils.is_flash_attn_2_available():
-        stop("attn_implementation が flash_attention_2 ですが、flash-attn か GPU がありません。sdpa にしてください。", "attn_implementation")
+        stop("flash_attention_2 に要る flash-attn か GPU がありません。sdpa にしてください。", "attn_implementation")
     return transformers.AutoConfig.from_pretrained(base, trust_remote_code=trust).get_text_config()
 
 
@@ -87,7 +68,7 @@ def check(yaml, path):
         fail(f"{where(path, yaml, key)}: {reason}")
 
     check_settings(stop, yaml)
-    free, capability = check_device(stop)
+    free, capability = available(stop)
     world, place = int(os.environ.get("WORLD_SIZE", 1)), "GPU" if capability else "メモリ"
     questions = [q for dataset in yaml["datasets"] for q in read_converted(dataset["path"], STEP1)]
     if not questions:
@@ -100,13 +81,14 @@ def check(yaml, path):
         check_devices(stop, yaml, mapping[type(config)] if type(config) in mapping else None, world)
         n, needed = estimate(config, yaml, longest, "cuda" if capability else "cpu", world)
     except (OSError, ValueError, AttributeError, TypeError, KeyError, ImportError) as e:
-        stop(f"{yaml['base_model']} を読めません ({(str(e).strip() or type(e).__name__).splitlines()[0]})。docs/models.md の表のモデルを使ってください。", "base_model")
-    memory = f"学習に約 {needed:.1f} GiB (空いている{place}は {free:.1f} GiB)"
+        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
+        stop(f"{yaml['base_model']} を読めません ({reason})。docs/models.md の表のモデルを使ってください。", "base_model")
+    memory = f"約 {needed:.1f} GiB (空いている{place}は {free:.1f} GiB)"
     if needed * (1 if capability else world) > free:
         stop(f"{memory}。micro_batch_size を減らすか、小さいモデルにしてください。", "micro_batch_size")
     dtype = precision(yaml.get("bf16"), yaml.get("fp16"), capability)
-    return (f"{yaml['base_model']} ({config.model_type}、{n / 1e6:,.0f} M パラメータ、{dtype}) を {len(questions)} 問 (最長 {longest} トークン) で学習します。"
-            f"{memory}。"), questions
+    return (f"{yaml['base_model']} ({config.model_type}、{n / 1e6:,.0f} M パラメータ、{dtype}) を、{len(questions)} 問 "
+            f"(最長 {longest} トークン) で学習します。{memory}。"), questions
 
 
 def main():

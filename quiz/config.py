@@ -51,8 +51,8 @@ def find_model(config, config_path, model=None, use_base=False):
     adapter, launch = model or config["output_dir"], f"accelerate launch -m axolotl.cli.train {config_path}"
     report = read_report(adapter)
     if report and not report["finished"]:
-        fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。続きは: {launch}"
-             f" (途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
+        fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。手順3と同じコマンドで続けてください: "
+             f"{launch} (途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
     todo = f"先に手順3の学習をしてください: {launch} (学習前のモデルなら --base)。"
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not Path(adapter, name).exists():
@@ -73,4 +73,4 @@ def check_adapter(adapter):
     except (ValueError, KeyError, TypeError):
         fail(f"{adapter} は別の書式で学習したアダプタです。書式を元に戻すか、手順1からやり直してください。")
     changed = [path for path, before in report["train_files"].items() if digest(path) not in (before, None)]
-    return f"注意: {adapter} を学習した後で、{'、'.join(changed)} が変わっています。新しい方で学習するには、output_dir を変えてください。" if changed else None
+    return f"注意: {adapter} は、今の {'、'.join(changed)} ではなく、書き換える前のもので学習したアダプタです。" if changed else None

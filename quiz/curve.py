@@ -15,9 +15,10 @@ def label_accuracy(model, tokenizer, questions, prompts, rows):
     """prompts (questions のトークン列) の直後に来る確率が最大の番号が、正解である割合。rows 問ずつ計算する。"""
     labels, hits = Labels(tokenizer, max(len(q.choices) for q in questions)), 0
     for i in range(0, len(prompts), rows):
-        batch = tokenizer.pad({"input_ids": [p + labels.lead for p in prompts[i:i + rows]]}, padding_side="left", return_tensors="pt").to(model.device)
+        batch = {"input_ids": [p + labels.lead for p in prompts[i:i + rows]]}
+        batch = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
         positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)  # 埋めた所は位置に数えない
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], position_ids=positions, use_cache=False).logits
+        logits = model(**batch, position_ids=positions, use_cache=False).logits
         for question, probs in zip(questions[i:i + rows], labels.probabilities(logits[:, -len(labels.lead) - 1:])):
             probs = probs[:len(question.choices)]
             hits += probs.index(max(probs)) == question.label

@@ -1,4 +1,4 @@
-"""表と同じ数字の棒グラフ。"""
+"""表と同じ数字の棒グラフと、学習曲線。"""
 
 from io import BytesIO
 from statistics import fmean
@@ -6,8 +6,16 @@ from statistics import fmean
 COLORS = {"モデル": "#6aa5dc", "学習前のモデル": "#f3bd7e", "公開の表": "#b8b8b8"}
 
 
-def plot(tables, suffix):
-    """{表の名前: 行のリスト} の図を、suffix (png、svg、pdf) の形式の bytes のリストで返す。
+def draw_curves(ax, curves):
+    """学習曲線: 横が学習した量 (エポック)、縦が番号の確率での正解率。"""
+    for name, points in curves.items():
+        ax.plot(*zip(*points), marker="o", markersize=3, label=name)
+    ax.set(title="学習曲線", ylim=(0, 1.02), xlabel="エポック (0 は学習前)", ylabel="番号の確率での正解率")
+    ax.legend(fontsize=7)
+
+
+def plot(tables, curves, suffix):
+    """{表の名前: 行のリスト} と {名前: 学習曲線} の図を、suffix (png、svg、pdf) の形式の bytes のリストで返す。
 
     棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。学習前のモデルの棒は、同じモデルの学習後の棒のすぐ下に置く。
     """
@@ -20,8 +28,9 @@ def plot(tables, suffix):
         befores = {id(row["base"]) for row in rows if row.get("base") and row["base"] is not row}
         # どの分野でも同じ順に並べる。
         panels.append(sorted((row for row in rows if id(row) not in befores), key=lambda row: -average[row["name"]]))
-    columns = min(3, len(panels))
-    heights = [max(map(len, panels[i:i + columns])) for i in range(0, len(panels), columns)]  # 段ごとの、棒の組の数
+    sizes = [len(rows) for rows in panels] + ([6] if curves else [])
+    columns = min(3, len(sizes))
+    heights = [max(sizes[i:i + columns]) for i in range(0, len(sizes), columns)]  # 段ごとの、棒の組の数
     figure = Figure(figsize=(5 * columns + 1, 0.6 + sum(0.9 + 0.34 * h for h in heights)), layout="constrained")
     axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=[h + 0.6 for h in heights])
     handles, limit = {}, max(row["interval"][1] for row in every) + 0.1
@@ -39,7 +48,9 @@ def plot(tables, suffix):
         # 同じ段では棒の太さをそろえ、上から詰める。
         ax.set(title=key, xlim=(0, limit), ylim=(heights[i // columns] - 0.4, -0.6), yticks=range(len(rows)))
         ax.set_yticklabels([row["name"] for row in rows], fontsize=8)
-    for ax in axes.flat[len(panels):]:
+    if curves:
+        draw_curves(axes.flat[len(panels)], curves)
+    for ax in axes.flat[len(sizes):]:
         ax.remove()
     figure.supxlabel("正解率 (ひげは 95 % 区間)", fontsize=9)
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)

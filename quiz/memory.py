@@ -1,10 +1,32 @@
-"""学習に要るメモリの見積もり。"""
+"""学習に使えるメモリと、学習に要るメモリの見積もり。"""
+
+import os
+import shutil
+import subprocess
 
 GIB = 2**30
 NF4_BYTES = 0.5 + (1 + 4 / 256) / 64  # 重み 1 個。64 個ごとの倍率は 8 ビットで、その倍率 256 個ごとに fp32 が 1 つ (QLoRA, 2023, §3)
 TRAINED_BYTES = 16  # LoRA の 1 個。fp32 の重みと勾配、AdamW の 2 つの平均
 LOGIT_BYTES = 20  # logits の 1 個。半精度の値と勾配、損失を求める fp32 の値、その対数確率と勾配
 LORA_COPIES = 8  # LoRA が、1 層の計算のあいだに持つ fp32 の入力の数
+
+
+def available(stop):
+    """(空いているメモリの GiB, GPU の compute capability。CPU なら None) を返す。GPU があるのに使えなければ、stop に理由を渡す。"""
+    import psutil
+    import torch
+
+    if not torch.cuda.is_available():
+        driver = os.environ.get("CUDA_VISIBLE_DEVICES") != "" and shutil.which("nvidia-smi")
+        if driver and subprocess.run([driver, "-L"], capture_output=True).stdout.startswith(b"GPU"):
+            stop("GPU があるのに、PyTorch から使えません (ドライバは 580.65 以降が要ります)。"
+                 "CPU で学習するなら、コマンドの前に CUDA_VISIBLE_DEVICES= を付けてください。")
+        return psutil.virtual_memory().available / GIB, None
+    device = int(os.environ.get("LOCAL_RANK", 0))
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (7, 5):
+        stop(f"この GPU ({torch.cuda.get_device_name(device)}) は、今の PyTorch では動きません。T4 か RTX 20 以降を使ってください。")
+    return torch.cuda.mem_get_info(device)[0] / GIB, capability
 
 
 def estimate(config, yaml, length, device="cuda", world=1):

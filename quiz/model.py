@@ -44,7 +44,7 @@ def encode_prompts(tokenizer, base, prompts):
         chunk = prompts[i:i + 1000]
         expected = [e.ids for e in raw.encode_batch_fast(chunk, add_special_tokens=False)]
         if tokenizer(chunk, add_special_tokens=False)["input_ids"] != expected:
-            fail(f"{base} のトークン列が tokenizer.json と違います。tokenizer_type を PreTrainedTokenizerFast にして学習し直してください。")
+            fail(f"{base} のトークン列が tokenizer.json と違います。tokenizer_type を PreTrainedTokenizerFast にして学習してください。")
         encoded += tokenizer(chunk)["input_ids"]
     return encoded
 

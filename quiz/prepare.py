@@ -125,7 +125,8 @@ def main():
         try:
             prepare(args.source, Path(work, "model"))
         except (OSError, ValueError, KeyError, HTTPError) as e:
-            fail(f"{args.source}: {(str(e).strip() or type(e).__name__).splitlines()[0]}。モデル名、ネットワーク、空き容量を確かめてください。")
+            reason = (str(e).strip() or type(e).__name__).splitlines()[0]
+            fail(f"{args.source}: {reason}。モデル名、ネットワーク、空き容量を確かめてください。")
         Path(work, "model").rename(args.output)
     print(f"{args.output} に書きました。qlora-opencalm.yml の base_model をこのフォルダにしてください。")
 

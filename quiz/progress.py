@@ -14,20 +14,30 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers.utils import cached_file
 
+from quiz.config import read_report
 from quiz.files import fail
 from quiz.results import mark
 
 
+NOT_COMPARED = {"hardware", "versions", "training"}
+
+
 def conditions(base, adapter, config, model, questions):
-    """実行条件の dict。hardware と versions のほかは、どれか 1 つでも違えば途中結果の続きにはしない。"""
+    """実行条件の dict。NOT_COMPARED のほかは、どれか 1 つでも違えば途中結果の続きにはしない。"""
     # モデルのファイルは大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。
     files = [p for folder in (Path(cached_file(base, "config.json")).parent, Path(adapter or base)) for p in sorted(folder.glob("*"))]
     marks = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if re.search(r"\.safetensors$|\.bin$|^tok|config", p.name)]
     digests = {"model_files": marks, "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
     return {"model": base, "adapter": adapter, **{k: config.get(k) for k in ("load_in_4bit", "tokenizer_type", "attn_implementation")},
             "dtype": str(model.dtype), **{k: sha256(repr(v).encode()).hexdigest()[:16] for k, v in digests.items()},
-            "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",
+            "training": training_of(adapter), "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",
             "versions": {m: metadata.version(m) for m in ("torch", "transformers", "peft", "bitsandbytes")}}
+
+
+def training_of(adapter):
+    """結果と一緒に残す、学習の記録の一部。なければ None。"""
+    report = adapter and read_report(adapter)
+    return report and {k: report[k] for k in ("questions", "epochs", "steps_done", "seconds", "curve")} | {"seed": report["settings"].get("seed")}
 
 
 def parts_of(path):
@@ -42,7 +52,7 @@ def read_part(path, run):
         with suppress(ValueError):  # 書いている途中で止まった行。なかったことにする
             lines.append(json.loads(line))
     before = lines[0] if lines and isinstance(lines[0], dict) else {}
-    keys = run.keys() - {"hardware", "versions"} if lines else ()
+    keys = run.keys() - NOT_COMPARED if lines else ()
     differences = [f"{k}: {before.get(k)} → {run[k]}" for k in sorted(keys) if before.get(k) != run[k]]
     if differences:
         fail(f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"

@@ -76,6 +76,13 @@ def clean(record):
             "seconds": record.get("seconds") and float(record["seconds"])}
 
 
+def curves(runs):
+    """{名前: [(エポック, 番号の確率での正解率), ...]}。同じ学習のアダプタで解いた結果が 2 つ以上あれば、初めの 1 つだけ。"""
+    points = {run["name"]: (run["summary"].get("training") or {}).get("curve") or [] for run in runs}
+    points = {name: tuple((p["epoch"], p["accuracy"]) for p in curve) for name, curve in points.items() if curve}
+    return {name: curve for curve, name in {curve: name for name, curve in reversed(points.items())}.items()}
+
+
 def read_run(path, paths):
     """結果 1 つ分の {"path", "name", "environment" (問題のファイルの名前), "records" (clean のリスト), "summary" (最後の要素)}。"""
     rows, records = list(read_records(path, REDO)), []

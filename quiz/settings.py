@@ -1,18 +1,25 @@
 """YAML の設定を、Axolotl の定義と照らし合わせる。Axolotl は、知らない名前の設定を黙って無視する。"""
 
 import importlib.util
-import json
 import re
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
+from pydantic import BaseModel
 
 from quiz.files import read_text
 
 POSITIVE = "sequence_len", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "learning_rate", "lora_r", "lora_alpha"
-REQUIRED = "base_model", "output_dir", "datasets", "adapter", *POSITIVE  # なければ Axolotl が黙って別の値にするものもある
-LAUNCH = "accelerate launch --multi_gpu --num_processes 2 -m axolotl.cli.train"
+REQUIRED = "base_model", "output_dir", "datasets", "adapter", "seed", *POSITIVE  # なければ Axolotl が黙って別の値にするものもある
+TYPES = {"int": "整数", "float": "数", "bool": "true か false", "string": "文字"}  # pydantic の間違いの種類 (int_parsing など) の先頭
+
+
+class Settings(BaseModel):
+    """Axolotl の設定に足すもの。learning_curve は、学習の途中の正解率を測る問題のファイル (なければ測らない)。"""
+
+    learning_curve: str | None = None
 
 
 def where(path, config, key):
@@ -26,6 +33,7 @@ def where(path, config, key):
 
 def check_settings(stop, config):
     """名前、型、値を調べる。間違いがあれば、stop(理由, 設定の名前) を呼ぶ。config は、コマンドラインの値も合わせた dict。"""
+    import transformers
     from axolotl.cli.args import TrainerCliArgs
     from axolotl.utils.config import validate_config
     from axolotl.utils.dict import DictDefault
@@ -34,19 +42,16 @@ def check_settings(stop, config):
     from axolotl.utils.schemas.enums import CustomSupportedOptimizers
     from axolotl.utils.schemas.fsdp import FSDPConfig
     from pydantic import ValidationError
-    from transformers import SchedulerType
     from transformers.trainer_utils import SaveStrategy
     from transformers.training_args import OptimizerNames
-
-    from quiz.training import Settings
 
     def known(given, *models):
         names = {n for m in models for k, f in getattr(m, "model_fields", {}).items() for n in (k, f.alias or k)}
         names |= set(TrainerCliArgs.__dataclass_fields__) if AxolotlInputConfig in models else set()
         for key in given:
-            near = get_close_matches(str(key), names, 1)
             if key not in names:
-                stop(f"{key} という設定はありません。{f'{near[0]} の間違いではありませんか。' if near else 'この行を消してください。'}", key)
+                near = [f"{name} の間違いではありませんか。" for name in get_close_matches(str(key), names, 1)]
+                stop(f"{key} という設定はありません。{(near or ['この行を消してください。'])[0]}", key)
 
     known(config, AxolotlInputConfig, Settings)
     for key in REQUIRED:
@@ -62,17 +67,23 @@ def check_settings(stop, config):
         known(dataset, SFTDataset)
         known(dataset["type"] if isinstance(dataset["type"], dict) else (), UserDefinedPrompterType)
     known(config.get("fsdp_config") or (), FSDPConfig)
-    choices = {"adapter": ("lora", "qlora"), "optimizer": {o.value for e in (OptimizerNames, CustomSupportedOptimizers) for o in e},
-               "lr_scheduler": {s.value for s in SchedulerType} | {"one_cycle", "rex"}, "save_strategy": {s.value for s in SaveStrategy}}
+    optimizers, schedules = (*OptimizerNames, *CustomSupportedOptimizers), (*transformers.SchedulerType, "one_cycle", "rex")
+    choices = {"adapter": ("lora", "qlora"), "optimizer": optimizers, "lr_scheduler": schedules, "save_strategy": tuple(SaveStrategy)}
     for key, values in choices.items():
+        values = [getattr(value, "value", value) for value in values]
         if config.get(key) is not None and config[key] not in values:
-            near = get_close_matches(str(config[key]), values, 1) or sorted(values)[:1]
+            near = get_close_matches(str(config[key]), values, 1) or values[:1]
             stop(f"{key} に {config[key]} という値はありません ({near[0]} など)。", key)
+    if not hasattr(transformers, config.get("tokenizer_type") or "AutoTokenizer"):
+        stop(f"transformers に {config['tokenizer_type']} はありません。PreTrainedTokenizerFast にしてください。", "tokenizer_type")
     try:
-        checked = validate_config(DictDefault(json.loads(json.dumps(config))))
+        checked = validate_config(DictDefault(deepcopy(config)))
     except ValidationError as e:
-        key, message = (e.errors()[0]["loc"] or ("",))[0], e.errors()[0]["msg"].removeprefix("Value error, ")
-        stop(f"{key or '設定の組み合わせ'} を Axolotl が受け付けません ({message})。元の qlora-opencalm.yml と比べてください。", key)
+        error = e.errors()[-1]
+        key, kind, what = (error["loc"] or ("",))[0], TYPES.get(error["type"].split("_")[0]), error["msg"].removeprefix("Value error, ")
+        if key and kind:
+            stop(f"{key} が {error['input']!r} です。{kind}にしてください。", key)
+        stop(f"{key or '設定の組み合わせ'} が Axolotl に合いません ({what})。元の qlora-opencalm.yml と比べてください。", key)
     for key in POSITIVE:
         if float(checked[key]) <= 0:
             stop(f"{key} が {config[key]} です。0 より大きい値にしてください。", key)
@@ -84,7 +95,7 @@ def check_devices(stop, config, model_class, world):
     if fsdp and deepspeed:
         stop("fsdp_config と deepspeed は、どちらか 1 つにしてください。", "deepspeed")
     if fsdp and world < 2:
-        stop(f"fsdp_config は、2 つ以上の GPU で使います: {LAUNCH}", "fsdp_config")
+        stop("fsdp_config は、2 つ以上の GPU で使います (docs/models.md の「複数の GPU」)。", "fsdp_config")
     if fsdp and re.search("paged|8bit|bnb", config.get("optimizer") or ""):
         stop("FSDP では、この optimizer は最初の更新で止まります。adamw_torch にしてください。", "optimizer")
     layers = getattr(model_class, "_no_split_modules", None) or ()

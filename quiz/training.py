@@ -7,6 +7,7 @@ Axolotl が呼ぶ順: register (YAML を読んだ直後) → pre_lora_load と p
      "first_loss": 8.8, "last_loss": 0.1, "curve": [{"epoch": 0, "step": 0, "accuracy": 0.84}, ...]}
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import torch
 from axolotl.integrations.base import BasePlugin
-from pydantic import BaseModel
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from quiz.check import check
@@ -28,14 +28,8 @@ from quiz.results import read_quiz
 from quiz.screen import LOG, Progress, hush
 
 # 学習の結果に関わらない設定。ほかが 1 つでも違えば、別の学習である。
-HARMLESS = {"axolotl_config_path", "base_model", "output_dir", "resume_from_checkpoint", "plugins", "logging_steps", "save_strategy", "save_steps",
-            "saves_per_epoch", "save_total_limit", "use_tensorboard", "learning_curve", "is_preprocess"}
-
-
-class Settings(BaseModel):
-    """YAML に足す設定。learning_curve は、学習の途中の正解率を測る問題のファイル (なければ測らない)。"""
-
-    learning_curve: str | None = None
+HARMLESS = {"axolotl_config_path", "base_model", "output_dir", "resume_from_checkpoint", "plugins", "learning_curve", "is_preprocess",
+            "logging_steps", "use_tensorboard", "save_strategy", "save_steps", "saves_per_epoch", "save_total_limit"}
 
 
 def last_checkpoint(folder):
@@ -46,12 +40,21 @@ def last_checkpoint(folder):
             return path
 
 
+def lock(folder):
+    """folder を、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1 行で終わる。"""
+    os.makedirs(folder, exist_ok=True)
+    try:
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fail(f"{folder} では、もう 1 つの学習が動いています。終わるのを待つか、止めてください (pkill -f axolotl.cli.train)。")
+
+
 def decide(folder, new):
-    """前の記録と比べて、(続きを始めるチェックポイントか None, 学習は済んでいるか, 断る理由か None) を返す。new は、これからの学習の記録。"""
+    """(続きを始めるチェックポイント, 学習は済んでいるか, 断る理由) を返す。なければ None。new は、これからの学習の記録。"""
     old, checkpoint = read_report(folder), last_checkpoint(folder)
     if not old:
-        kept = [name for name in ("adapter_model.safetensors", "model.safetensors") if Path(folder, name).exists()]
-        return None, False, f"記録のない {kept[0]} があります" if kept else None
+        kept = next(Path(folder).glob("*.safetensors"), None)
+        return None, False, kept and f"記録のない {kept.name} があります"
     if not (old["finished"] or checkpoint):
         return None, False, None  # まだ何も残っていない
     before, after = old["settings"], new["settings"]
@@ -92,7 +95,7 @@ class Plugin(BasePlugin):
     """1 つの output_dir は 1 つの学習 (モデル、問題、設定) のもの。途中なら続け、済んでいればそう言い、別の学習なら断る。"""
 
     def get_input_args(self):
-        return "quiz.training.Settings"
+        return "quiz.settings.Settings"
 
     def register(self, cfg):
         path, folder, main = str(cfg.axolotl_config_path), cfg.output_dir, os.environ.get("LOCAL_RANK", "0") == "0"
@@ -109,10 +112,9 @@ class Plugin(BasePlugin):
         self.next = "python run_quiz.py" + (f" --config {path}" if path != "qlora-opencalm.yml" else "")
         self.next += f" --model {folder}" if read_config(path)["output_dir"] != folder else ""
         if refusal and main:
-            fail(f"{folder} には、{refusal}。残すなら --output_dir {folder}-2 のように別の名前で、"
-                 f"要らなければ rm -r {folder} で消して、もう一度実行してください。")
+            fail(f"{folder} には、{refusal}。output_dir を別の名前にしてください (例: --output_dir {folder}-2)。")
         if finished:
-            sys.exit(main and print(f"{folder} の学習は済んでいます (やり直すなら rm -r {folder})。次は: {self.next}"))
+            sys.exit(main and print(f"{folder} の学習は済んでいます (やり直すなら、別の output_dir で)。次は: {self.next}"))
         if checkpoint:
             cfg.resume_from_checkpoint = str(checkpoint)
         if main:
@@ -120,11 +122,15 @@ class Plugin(BasePlugin):
             # YAML の書式 (ふつうは "{instruction}") を通した、モデルが見た文字列
             shown = (kind if isinstance(kind, str) else str(kind["no_input_format"])).replace("{instruction}", row["instruction"])
             self.report |= {"questions": len(questions), "example": row | {"instruction": shown}}
+            lock(folder)
             print(summary)
-            print(f"{Path(checkpoint).name} の続きから始めます。" if checkpoint else "モデルを読み、学習を始めます。",
-                  f"詳しい記録は {Path(folder, LOG)}、損失のグラフは別の端末で tensorboard --logdir {folder}", flush=True)
-        found = cfg.learning_curve and Path(cfg.learning_curve).is_file()
-        self.questions = read_quiz([cfg.learning_curve]) if found else []
+            print(f"{checkpoint.name} の続きから始めます。" if checkpoint else "モデルを読み、学習を始めます。", end="")
+            print(f"詳しい記録は {Path(folder, LOG)}、損失のグラフは別の端末で tensorboard --logdir {folder}", flush=True)
+        self.questions = []
+        if cfg.learning_curve and Path(cfg.learning_curve).is_file():
+            self.questions = read_quiz([cfg.learning_curve])
+        elif cfg.learning_curve and main:
+            print(f"{cfg.learning_curve} がないので、学習の途中の正解率は測りません (手順2で作れます)。")
         hush(folder)
 
     def pre_lora_load(self, cfg, model):
@@ -145,8 +151,8 @@ class Plugin(BasePlugin):
         report, curve = self.record.report, "  ".join(f"{p['accuracy']:.3f}" for p in self.record.report["curve"])
         if not self.record.state.is_world_process_zero:
             return
-        print(f"学習しました: {report['questions']} 問、{report['epochs']:g} エポック ({report['steps_done']}/{report['steps_planned']} ステップ)、"
-              f"{report['seconds']:.0f} 秒、損失 {report['first_loss']:.3f} → {report['last_loss']:.3f}")
+        print("学習しました: {questions} 問、{epochs:g} エポック ({steps_done}/{steps_planned} ステップ)、{seconds:.0f} 秒、"
+              "損失 {first_loss:.3f} → {last_loss:.3f}".format(**report))
         if curve:
             print(f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): {curve}")
         print(f"{cfg.output_dir} に書きました (記録は {REPORT})。次は: {self.next}")
