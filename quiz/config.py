@@ -51,7 +51,7 @@ def find_model(config, config_path, model=None, use_base=False):
     adapter, launch = model or config["output_dir"], f"accelerate launch -m axolotl.cli.train {config_path}"
     report = read_report(adapter)
     if report and not report["finished"]:
-        fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。手順3と同じコマンドで続けてください: "
+        fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。手順3のコマンドで続けてください: "
              f"{launch} (途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
     todo = f"先に手順3の学習をしてください: {launch} (学習前のモデルなら --base)。"
     for name in ("adapter_config.json", "adapter_model.safetensors"):

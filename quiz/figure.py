@@ -11,7 +11,7 @@ def draw_curves(ax, curves):
     for name, points in curves.items():
         ax.plot(*zip(*points), marker="o", markersize=3, label=name)
     ax.set(title="学習曲線", ylim=(0, 1.02), xlabel="エポック (0 は学習前)", ylabel="番号の確率での正解率")
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=7, loc="lower right")
 
 
 def plot(tables, curves, suffix):

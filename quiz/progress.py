@@ -18,7 +18,6 @@ from quiz.config import read_report
 from quiz.files import fail
 from quiz.results import mark
 
-
 NOT_COMPARED = {"hardware", "versions", "training"}
 
 
@@ -30,14 +29,16 @@ def conditions(base, adapter, config, model, questions):
     digests = {"model_files": marks, "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
     return {"model": base, "adapter": adapter, **{k: config.get(k) for k in ("load_in_4bit", "tokenizer_type", "attn_implementation")},
             "dtype": str(model.dtype), **{k: sha256(repr(v).encode()).hexdigest()[:16] for k, v in digests.items()},
-            "training": training_of(adapter), "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",
+            "training": training_of(adapter),
+            "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",
             "versions": {m: metadata.version(m) for m in ("torch", "transformers", "peft", "bitsandbytes")}}
 
 
 def training_of(adapter):
     """結果と一緒に残す、学習の記録の一部。なければ None。"""
     report = adapter and read_report(adapter)
-    return report and {k: report[k] for k in ("questions", "epochs", "steps_done", "seconds", "curve")} | {"seed": report["settings"].get("seed")}
+    keys = "questions", "epochs", "steps_done", "seconds", "curve"
+    return report and {"seed": report["settings"].get("seed")} | {k: report[k] for k in keys}
 
 
 def parts_of(path):

@@ -13,7 +13,7 @@ from quiz.files import read_text
 
 POSITIVE = "sequence_len", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "learning_rate", "lora_r", "lora_alpha"
 REQUIRED = "base_model", "output_dir", "datasets", "adapter", "seed", *POSITIVE  # なければ Axolotl が黙って別の値にするものもある
-TYPES = {"int": "整数", "float": "数", "bool": "true か false", "string": "文字"}  # pydantic の間違いの種類 (int_parsing など) の先頭
+TYPES = {"int": "整数", "float": "数", "bool": "true か false ", "string": "文字"}  # pydantic の間違いの種類 (int_parsing など) の先頭
 
 
 class Settings(BaseModel):
@@ -74,7 +74,7 @@ def check_settings(stop, config):
         if config.get(key) is not None and config[key] not in values:
             near = get_close_matches(str(config[key]), values, 1) or values[:1]
             stop(f"{key} に {config[key]} という値はありません ({near[0]} など)。", key)
-    if not hasattr(transformers, config.get("tokenizer_type") or "AutoTokenizer"):
+    if not hasattr(transformers, str(config.get("tokenizer_type") or "AutoTokenizer")):
         stop(f"transformers に {config['tokenizer_type']} はありません。PreTrainedTokenizerFast にしてください。", "tokenizer_type")
     try:
         checked = validate_config(DictDefault(deepcopy(config)))

@@ -115,6 +115,7 @@ class Plugin(BasePlugin):
             fail(f"{folder} には、{refusal}。output_dir を別の名前にしてください (例: --output_dir {folder}-2)。")
         if finished:
             sys.exit(main and print(f"{folder} の学習は済んでいます (やり直すなら、別の output_dir で)。次は: {self.next}"))
+        self.questions = read_quiz([cfg.learning_curve]) if cfg.learning_curve and Path(cfg.learning_curve).is_file() else []
         if checkpoint:
             cfg.resume_from_checkpoint = str(checkpoint)
         if main:
@@ -126,10 +127,7 @@ class Plugin(BasePlugin):
             print(summary)
             print(f"{checkpoint.name} の続きから始めます。" if checkpoint else "モデルを読み、学習を始めます。", end="")
             print(f"詳しい記録は {Path(folder, LOG)}、損失のグラフは別の端末で tensorboard --logdir {folder}", flush=True)
-        self.questions = []
-        if cfg.learning_curve and Path(cfg.learning_curve).is_file():
-            self.questions = read_quiz([cfg.learning_curve])
-        elif cfg.learning_curve and main:
+        if main and cfg.learning_curve and not self.questions:
             print(f"{cfg.learning_curve} がないので、学習の途中の正解率は測りません (手順2で作れます)。")
         hush(folder)
 

@@ -99,8 +99,9 @@ def demo(tmp_path_factory):
     copy = tmp_path_factory.mktemp("clone") / "repo"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "out", "*cache*"))
     (copy / ".venv").symlink_to(BIN.parent)
-    out = run("env", "-u", "PYTHONPATH", "bash", "data/demo/run.sh", cwd=copy).stdout
-    (copy / "data/demo/out/stdout.txt").write_text(out, encoding="utf-8")
+    result = run("env", "-u", "PYTHONPATH", "bash", "data/demo/run.sh", cwd=copy)
+    for name in ("stdout", "stderr"):
+        (copy / f"data/demo/out/{name}.txt").write_text(getattr(result, name), encoding="utf-8")
     return copy / "data/demo/out"
 
 

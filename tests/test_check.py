@@ -14,8 +14,8 @@ def edit(yaml, old, new):
 CHECKS = {
     "train file": (lambda base, yaml: edit(yaml, "train-5-inst.json", "nowhere.json"), "手順1"),
     "no question": (lambda base, yaml: edit(yaml, "  - path: train-5-inst.json", "  - ds_type: json"), "path"),
-    "no sequence_len": (lambda base, yaml: edit(yaml, "sequence_len", "x"), "sequence_len"),
-    "no micro_batch_size": (lambda base, yaml: edit(yaml, "micro_batch_size: 16", "x: 16"), "micro_batch_size"),
+    "no sequence_len": (lambda base, yaml: edit(yaml, "sequence_len", "# "), "sequence_len"),
+    "no micro_batch_size": (lambda base, yaml: edit(yaml, "micro_batch_size: 16", "#"), "micro_batch_size"),
     "hub": (lambda base, yaml: edit_yaml(yaml, "some/unknown-model", "./o"), "some/unknown-model を取得できません"),
     "unknown architecture": (lambda base, yaml: change_json(base / "config.json", model_type="brandnew"), "構造 brandnew"),
     "qwen v1": (lambda base, yaml: change_json(base / "config.json", model_type="qwen"), "python -m quiz.prepare"),

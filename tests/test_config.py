@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import edit_yaml, step, step_error
 
-from quiz.config import EXAMPLE, check_format, find_model
+from quiz.config import REPORT, check_adapter, digest, find_model
 from quiz.prompt import Question
 
 
@@ -45,16 +45,46 @@ def test_choice_of_model(adapter):
             find_model(config | change, "q.yml")
 
 
+def report(adapter, **changes):
+    """学習の記録を adapter に置く。"""
+    question = Question("問い?", ("あ", "い"), 1)
+    record = {"finished": True, "steps_done": 3, "steps_planned": 3, "train_files": {},
+              "example": {"instruction": question.prompt, "output": question.answer}}
+    (adapter / REPORT).write_text(json.dumps(record | changes))
+    return record["example"]
+
+
 def test_format_of_the_adapter(adapter):
     """書式の記録があれば比べ、なければ、確かめられないと言う。"""
-    assert "確かめられません" in check_format(adapter)
-    question = Question("問い?", ("あ", "い"), 1)
-    example = {"instruction": question.prompt, "output": question.answer}
-    (adapter / EXAMPLE).write_text(json.dumps([example]))
-    assert check_format(adapter) is None
-    (adapter / EXAMPLE).write_text(json.dumps([example | {"instruction": example["instruction"].replace("### 回答", "### 答え")}]))
-    with pytest.raises(SystemExit, match="別の書式で学習したアダプタ"):
-        check_format(adapter)
+    assert "確かめられません" in check_adapter(adapter)
+    example = report(adapter)
+    assert check_adapter(adapter) is None
+    for wrong in (example | {"instruction": example["instruction"].replace("### 回答", "### 答え")}, example | {"output": None}, None, {}):
+        report(adapter, example=wrong)
+        with pytest.raises(SystemExit, match="別の書式で学習したアダプタ"):
+            check_adapter(adapter)
+
+
+def test_training_file_changed_since(adapter, tmp_path):
+    """学習した後で学習用ファイルが変わっていれば、そう言う。もうなければ、何も言わない。"""
+    train = tmp_path / "train-5-inst.json"
+    train.write_text("[]")
+    report(adapter, train_files={str(train): digest(train)})
+    assert check_adapter(adapter) is None
+    train.write_text("[{}]")
+    assert f"今の {train} ではなく" in check_adapter(adapter)
+    train.unlink()
+    assert check_adapter(adapter) is None
+
+
+def test_unfinished_adapter(adapter):
+    """学習が途中のアダプタには問わない。途中のチェックポイントは、名指しすれば使える。"""
+    report(adapter, finished=False, steps_done=2)
+    shutil.copytree(adapter, adapter / "checkpoint-2", ignore=shutil.ignore_patterns(REPORT))
+    config = {"base_model": "some/model", "output_dir": str(adapter)}
+    with pytest.raises(SystemExit, match=r"途中です \(2/3 ステップ\)"):
+        find_model(config, "q.yml")
+    assert find_model(config, "q.yml", model=str(adapter / "checkpoint-2"))[1] == str(adapter / "checkpoint-2")
 
 
 @pytest.mark.parametrize("text, where", [

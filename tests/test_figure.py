@@ -1,7 +1,9 @@
 """図: 日本語の文字、棒の数。"""
 
+import json
+
 import pytest
-from conftest import step
+from conftest import read, step
 from samples import solved
 
 from quiz import figure, results, tables
@@ -15,5 +17,23 @@ def test_plot(tmp_path, models):
     result = step("analysis", "--plot", "図.png", "--published", cwd=tmp_path)
     assert not result.stderr and (tmp_path / "図.png").read_bytes().startswith(b"\x89PNG") and "図.png を書きました" in result.stdout
     made = tables.make_tables([results.read_run(str(tmp_path / "result-0.json"), ["one"]) | {"name": "学習後のモデル"}])
-    svg = figure.plot(made, "svg")[0].decode()
+    svg = figure.plot(made, {}, "svg")[0].decode()
     assert svg.count("<!-- 学習後のモデル -->") == len(made) and "<!-- 雑学 -->" in svg and "<!-- 当てずっぽう -->" in svg
+    assert "<!-- 学習曲線 -->" not in svg
+
+
+def test_learning_curve(tmp_path, monkeypatch):
+    """学習の記録のある結果からは、学習曲線も描く。同じ学習のアダプタの結果が 2 つあっても、線は 1 本。"""
+    curve = [{"epoch": e, "step": 9 * e, "accuracy": a} for e, a in enumerate((0.2, 0.5, 0.9))]
+    for name, points in (("result-a1", curve), ("result-a2", curve), ("result-b", curve[:2])):
+        solved(tmp_path / f"{name}.json", [True, False] * 5, "./a", "モデル")
+        *records, summary = read(tmp_path / f"{name}.json")
+        (tmp_path / f"{name}.json").write_text(json.dumps([*records, summary | {"training": {"curve": points}}]))
+    monkeypatch.chdir(tmp_path)
+    paths = [f"result-{name}.json" for name in ("a1", "a2", "b")]
+    runs = [results.read_run(path, paths) for path in paths]
+    curves = results.curves(runs)
+    assert set(curves) == {"result-a1", "result-b"} and curves["result-a1"] == ((0, 0.2), (1, 0.5), (2, 0.9))
+    svg = figure.plot(tables.make_tables(runs), curves, "svg")[0].decode()
+    assert "<!-- 学習曲線 -->" in svg and "<!-- 番号の確率での正解率 -->" in svg
+    assert step("analysis", "--plot", "f.png", cwd=tmp_path).stdout.endswith("f.png を書きました\n")

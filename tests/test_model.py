@@ -32,12 +32,13 @@ def test_padding_and_truncation_in_the_file(llama, tmp_path):
     assert encode_prompts(load_tokenizer(base, FAST), base, prompts) == expected and len(expected[1]) > 64
 
 
-@pytest.mark.parametrize("fp16, capability, dtype", [
-    (False, (7, 5), "float16"), (False, (8, 0), "bfloat16"), (False, (9, 0), "bfloat16"), (True, (8, 0), "float16"),
-    (False, None, "float32"), (True, None, "float32")])
-def test_precision_follows_the_gpu_and_the_yaml(fp16, capability, dtype):
+@pytest.mark.parametrize("bf16, fp16, capability, dtype", [
+    ("auto", False, (7, 5), "float16"), (True, False, (7, 5), "float16"), ("auto", False, (8, 0), "bfloat16"),
+    ("auto", None, (9, 0), "bfloat16"), ("auto", True, (8, 0), "float16"), (False, False, (9, 0), "float32"),
+    ("auto", False, None, "float32"), (False, True, None, "float32"), ("auto", None, None, "float32")])
+def test_precision_follows_the_gpu_and_the_yaml(bf16, fp16, capability, dtype):
     """bf16 は compute capability 8.0 から (T4 は 7.5)。YAML が fp16 と言えば fp16。CPU は fp32。"""
-    assert precision(fp16, capability) == dtype
+    assert precision(bf16, fp16, capability) == dtype
 
 
 def cut_weights(base, work):

@@ -1,17 +1,28 @@
 """手順3: 本物の Axolotl で学習したアダプタと、学習に使われたトークン列。"""
 
+import fcntl
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
+from contextlib import chdir
+from pathlib import Path
 
 import datasets
 import pytest
 import torch
+import yaml
 from axolotl.utils.dict import DictDefault
-from conftest import FAST, read, run, step
+from conftest import FAST, read, run, step, step_error, train
 from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer
 
-from quiz.config import check_format, read_config
+from quiz.config import REPORT, check_adapter, read_config
 from quiz.model import encode_prompts, load_tokenizer
 from quiz.plain import Labels
 from quiz.training import Plugin
@@ -64,17 +75,107 @@ def test_adapter_targets_llama(llama_run):
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def test_format_is_kept_beside_the_adapter(llama_run, tmp_path):
+def test_format_is_kept_beside_the_adapter(llama_run, tmp_path, monkeypatch):
     """学習に使った最初の 1 件が、YAML の書式を通した形でアダプタの隣に残る。YAML の書式を変えて学習したアダプタでは問わない。"""
     first = read(llama_run / "train-5-inst.json")[0]
-    assert read(llama_run / "llama-qlora-out/train_example.json") == [first]
-    plugin, text = Plugin(), "Q: {instruction} A: "
+    assert read(llama_run / "llama-qlora-out/training.json")["example"] == first
+    for name in ("train-5-inst.json", "qlora-opencalm.yml"):
+        shutil.copy(llama_run / name, tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    text = "Q: {instruction} A: "
     for kind, shown in (({"no_input_format": text}, text.format(**first)), ("alpaca", "alpaca")):
-        dataset = {"path": str(llama_run / "train-5-inst.json"), "type": kind}
-        plugin.post_train(DictDefault(output_dir=str(tmp_path), datasets=[dataset]), None)
-        assert read(tmp_path / "train_example.json") == [first | {"instruction": shown}]
+        out = tmp_path / f"out-{shown[:3]}"
+        plugin = register(tmp_path, datasets=[{"path": "train-5-inst.json", "type": kind}], output_dir=str(out))
+        assert plugin.report["example"] == first | {"instruction": shown}
+        (out / REPORT).write_text(json.dumps(plugin.report | {"finished": True}))
         with pytest.raises(SystemExit, match="別の書式"):
-            check_format(tmp_path)
+            check_adapter(out)
+
+
+def register(work, **changes):
+    """Axolotl が YAML を読んだ直後にすることを、このプロセスの中でする。"""
+    with chdir(work):
+        cfg = DictDefault(yaml.safe_load(Path("qlora-opencalm.yml").read_text()) | {"axolotl_config_path": "qlora-opencalm.yml"} | changes)
+        plugin = Plugin()
+        plugin.register(cfg)
+    return plugin
+
+
+def refused(work, **changes):
+    """register が断る 1 行。"""
+    with pytest.raises(SystemExit) as e:
+        register(work, **changes)
+    return str(e.value)
+
+
+def test_output_dir_belongs_to_one_training(llama_run, llama, tmp_path, capsys):
+    """別のモデル、学習用ファイル、設定のアダプタがある output_dir では学習しない。済んでいれば、そう言って終わる。何も変えない。"""
+    work = shutil.copytree(llama_run, tmp_path / "work")
+    out = work / "llama-qlora-out"
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert refused(work, max_steps=2) == "None" and "学習は済んでいます" in capsys.readouterr().out
+    assert "num_epochs: 3 → 1" in refused(work, max_steps=2, num_epochs=1)
+    assert "learning_rate" not in refused(work, max_steps=2, seed=1)
+    other = shutil.copytree(llama, tmp_path / "other")
+    assert f"base_model: {llama} → {other}" in refused(work, max_steps=2, base_model=str(other))
+    (work / "train-5-inst.json").write_text(json.dumps(read(work / "train-5-inst.json")[1:]))
+    assert "train-5-inst.json の中身" in refused(work, max_steps=2)
+    assert "記録のない model.safetensors" in refused(work, output_dir=str(other))
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_mistake_is_told_before_training(llama_run, tmp_path):
+    """学習のコマンドそのものが、日本語の 1 行で間違いを言う。そのあとは accelerate の traceback だけで、何も作らない。"""
+    for name in ("train-5-inst.json", "qlora-opencalm.yml"):
+        shutil.copy(llama_run / name, tmp_path)
+    files = sorted(tmp_path.iterdir())
+    error = run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--num_epoch", "1", "--output_dir", "new",
+                cwd=tmp_path, status=1).stderr
+    line, _, rest = error.partition("エラー: ")[2].partition("\n")
+    assert line == "--num_epoch: num_epoch という設定はありません。num_epochs の間違いではありませんか。"
+    assert rest.startswith("Traceback") and rest.count("Traceback") == 1 and "CalledProcessError" in rest
+    assert sorted(tmp_path.iterdir()) == files
+
+
+def start(work, *options):
+    return subprocess.Popen(["accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", *options], cwd=work, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def test_interrupted_training_goes_on(llama_run, tmp_path):
+    """Ctrl-C と kill -9 で止めても、同じコマンドで続きから始まり、止めなかったときと 1 バイトも違わないアダプタになる。
+
+    止めない方は学習曲線も測らない: 測っても、学習は変わらない。
+    """
+    for name in ("train-5-inst.json", "qlora-opencalm.yml", "quiz.json"):
+        shutil.copy(llama_run / name, tmp_path)
+    options = ["--micro_batch_size", "4", "--gradient_accumulation_steps", "1", "--max_steps", "36", "--output_dir", "out"]
+    for number, kill in enumerate((signal.SIGINT, signal.SIGKILL)):
+        process, seen = start(tmp_path, *options), set(tmp_path.glob("out/checkpoint-*"))
+        while process.poll() is None and not [p for p in tmp_path.glob("out/checkpoint-*/trainer_state.json") if p.parent not in seen]:
+            time.sleep(0.05)
+        os.killpg(process.pid, kill)
+        text = process.communicate()[0]
+        done = read(tmp_path / "out/training.json")
+        assert not done["finished"] and 0 < done["steps_done"] < 36, text
+        assert number or "中断しました" in text
+        assert not number or "の続きから始めます" in text
+        assert "途中です" in step_error("run_quiz", "--model", "out", cwd=tmp_path)
+        wait_for_lock(tmp_path / "out")
+    train(tmp_path, *options)
+    train(tmp_path, *options[:-1], "whole", "--learning_curve", "none")
+    adapters = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("out", "whole")]
+    assert adapters[0] == adapters[1]
+    report = read(tmp_path / "out/training.json")
+    assert report["finished"] and report["steps_done"] == 36 and [p["epoch"] for p in report["curve"]] == [0, pytest.approx(0.72, abs=0.01)]
+    assert not read(tmp_path / "whole/training.json")["curve"]
+
+
+def wait_for_lock(folder):
+    """folder で学習しているプロセスが、すべて終わるまで待つ。"""
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    os.close(handle)
 
 
 @pytest.mark.skipif(torch.version.cuda is not None, reason="CUDA 版の torch では、GPU が見えないと Axolotl の 2 プロセスが始まらない")
@@ -92,8 +193,28 @@ def test_two_processes_train_together(llama_run, tmp_path, monkeypatch):
     step("run_quiz", "--model", "ddp-out", "--max-questions", "2", cwd=work)
 
 
-def test_yaml_has_no_deprecated_key(demo):
-    """今の Axolotl が、廃止や改名を知らせる設定を使っていない。学習の記録 (TensorBoard) が残る。"""
-    log = (demo / "train.log").read_text(encoding="utf-8")
-    assert "deprecated" not in "\n".join(line for line in log.splitlines() if "axolotl" in line.lower()).lower()
-    assert list(demo.glob("demo-qlora-out/runs/**/events.out.tfevents*"))
+def test_report_and_learning_curve_of_the_demo(demo):
+    """学習の記録は終わりまで進み、学習曲線の初めと終わりは、手順4の番号の確率での正解率そのもの。TensorBoard でも見られる。"""
+    report = read(demo / "demo-qlora-out/training.json")
+    assert report["finished"] and report["steps_done"] == report["steps_planned"] == 3 * 112
+    assert report["questions"] == 895 and report["first_loss"] > 2 > report["last_loss"]
+    curve = report["curve"]
+    assert [p["epoch"] for p in curve] == [0, 1, 2, 3]
+    for point, name in ((curve[0], "result-base-dev1.json"), (curve[-1], "result-tuned-dev1.json")):
+        records = read(demo / name)[:-1]
+        likely = [r["choice_probs"].index(max(r["choice_probs"])) == int(r["correct_answer"][0]) for r in records]
+        assert point["accuracy"] == pytest.approx(sum(likely) / len(likely), abs=1.5 / len(likely))
+    events = EventAccumulator(str(next(demo.glob("demo-qlora-out/runs/*")))).Reload()
+    assert [e.value for e in events.Scalars("eval/quiz_label_accuracy")] == pytest.approx([p["accuracy"] for p in curve])
+    assert len(events.Scalars("train/loss")) == report["steps_done"]
+    assert read(demo / "result-tuned-dev2.json")[-1]["training"]["curve"] == curve
+
+
+def test_screen_of_the_demo(demo):
+    """手順3で画面に出るのは 30 行まで。今の Axolotl が廃止や改名を知らせる設定は使っていない。"""
+    log = (demo / "demo-qlora-out/debug.log").read_text(encoding="utf-8")
+    assert "Starting trainer" in log and "deprecated" not in log.lower()
+    out, err = ((demo / name).read_text(encoding="utf-8") for name in ("stdout.txt", "stderr.txt"))
+    shown = out[out.index("手順3"):out.index("手順4 (学習後)")]
+    assert shown.count("\n") + err.count("\n") <= 30, shown + err
+    assert "学習しました: 895 問" in shown and "次は: python run_quiz.py --config qlora-demo.yml" in shown

@@ -29,12 +29,9 @@ sed -e "s#^base_model:.*#base_model: ${DEMO_MODEL:-../model}#" -e 's#^output_dir
 python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz.json -o result-base-dev1.json
 python "$root/run_quiz.py" --config qlora-demo.yml --base --quiz quiz-dev2.json -o result-base-dev2.json
 
-say "手順3: QLoRA で学習する (約 2 分。経過は data/demo/out/train.log)"
-python -m quiz.check qlora-demo.yml
-time accelerate launch -m axolotl.cli.train qlora-demo.yml \
-    --micro_batch_size 8 --gradient_accumulation_steps 1 --learning_rate 0.002 --gradient_checkpointing false "$@" \
-    > train.log 2>&1 || { tail -n 20 train.log; echo "学習に失敗しました。上の記録を見てください。" >&2; exit 1; }
-grep -o "'train_loss': '[0-9.]*'" train.log
+say "手順3: QLoRA で学習する (約 2 分)"
+accelerate launch -m axolotl.cli.train qlora-demo.yml \
+    --micro_batch_size 8 --gradient_accumulation_steps 1 --learning_rate 0.002 --gradient_checkpointing false "$@"
 
 say "手順4 (学習後)"
 python "$root/run_quiz.py" --config qlora-demo.yml --quiz quiz.json -o result-tuned-dev1.json

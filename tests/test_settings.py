@@ -1,0 +1,99 @@
+"""YAML の間違い: 学習のコマンドが、学習の前に、日本語の 1 行で言う。"""
+
+import shutil
+
+import pytest
+from conftest import ROOT
+from test_training import refused
+
+from quiz.config import read_config
+from quiz.settings import check_devices, where
+
+TYPE = "    type:\n"
+MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
+    "misspelt key": ("num_epochs: 3", "num_epoch: 3", "num_epochs の間違いではありませんか"),
+    "plural": ("load_in_4bit: true", "load_in_4bits: true", "load_in_4bit の間違い"),
+    "unlike any key": ("seed: 42", "わたしの設定: 1\nseed: 42", "わたしの設定 という設定はありません。この行を消して"),
+    "dataset key": ("  - path: train-5-inst.json", "  - path: train-5-inst.json\n    ds_tipe: json", "ds_type の間違い"),
+    "type key": ("field_instruction:", "field_instrction:", "field_instruction の間違い"),
+    "deleted": ("micro_batch_size: 16", "#", "micro_batch_size の行がありません"),
+    "deleted epochs": ("num_epochs: 3", "#", "num_epochs の行がありません"),
+    "deleted seed": ("seed: 42", "#", "seed の行がありません"),
+    "deleted base": ("base_model: ", "#", "base_model の行がありません"),
+    "empty": ("learning_rate: 0.00055", "learning_rate:", "learning_rate の行がありません"),
+    "number as words": ("micro_batch_size: 16", "micro_batch_size: many", "'many' です。整数にしてください"),
+    "comma": ("lora_dropout: 0.05", "lora_dropout: 0,05", "'0,05' です。数にしてください"),
+    "not a switch": ("load_in_4bit: true", "load_in_4bit: on!", "'on!' です。true か false にしてください"),
+    "not a name": ("tokenizer_type: PreTrainedTokenizerFast", "tokenizer_type: 3", "PreTrainedTokenizerFast にしてください"),
+    "unknown tokenizer": ("PreTrainedTokenizerFast", "PretrainedTokenizerFast", "PretrainedTokenizerFast はありません"),
+    "rate": ("learning_rate: 0.00055", "learning_rate: 5.5e-4x", "could not convert"),
+    "zero": ("micro_batch_size: 16", "micro_batch_size: 0", "0 より大きい"),
+    "negative": ("num_epochs: 3", "num_epochs: -3", "0 より大きい"),
+    "adapter": ("adapter: qlora", "adapter: qlor", "qlora など"),
+    "optimizer": ("adamw_torch_fused", "adamw_torch_fuse", "adamw_torch_fused など"),
+    "schedule": ("lr_scheduler: cosine", "lr_scheduler: cos", "cosine など"),
+    "precision": ("bf16: auto", "bf16: yess", "bf16"),
+    "8 bit": ("load_in_4bit: true", "load_in_4bit: false", "load_in_4bit"),
+    "attention": (": sdpa", ": sdpaa", "attn_implementation"),
+    "flash-attn": (": sdpa", ": flash_attention_2", "sdpa にしてください"),
+    "old name": ("seed: 42", "seed: 42\nflash_attention: true", "attn_implementation"),
+    "two warm-ups": ("warmup_steps: 10", "warmup_steps: 10\nwarmup_ratio: 0.1", "warmup_ratio"),
+    "no list": ("  - path: train-5-inst.json", "    path: train-5-inst.json", "datasets の形が違います"),
+    "no type": (TYPE, "    name:\n", "datasets の形が違います"),
+    "train file": ("train-5-inst.json", "train-5.json", "手順1からやり直してください"),
+    "short": ("sequence_len: 512", "sequence_len: 64", "を超え"),
+    "long": ("sequence_len: 512", "sequence_len: 5120", "扱える長さ"),
+    "memory": ("micro_batch_size: 16", "micro_batch_size: 1600000", "GiB"),
+    "one GPU": ("seed: 42", "seed: 42\nfsdp_config:\n  state_dict_type: FULL_STATE_DICT", "2 つ以上の GPU"),
+    "fsdp key": ("seed: 42", "seed: 42\nfsdp_config:\n  state_dict: FULL_STATE_DICT", "state_dict_type の間違い"),
+    "deepspeed": ("seed: 42", "seed: 42\ndeepspeed: nowhere.json", "DeepSpeed"),
+    "fsdp and deepspeed": ("seed: 42", "seed: 42\ndeepspeed: a.json\nfsdp_config:\n  state_dict_type: FULL_STATE_DICT", "どちらか 1 つ"),
+    "quiz": ("learning_curve: quiz.json", "learning_curve: train.log", "JSON"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_in_the_yaml(name, llama_run, tmp_path):
+    """何が、どこで、次に何をするかを 1 行で言い、output_dir は作らない。"""
+    old, new, message = MISTAKES[name]
+    work = shutil.copytree(llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("*out", "last_run_prepared"))
+    text = (work / "qlora-opencalm.yml").read_text(encoding="utf-8")
+    assert old in text
+    (work / "qlora-opencalm.yml").write_text(text.replace(old, new, 1), encoding="utf-8")
+    (work / "train.log").write_text("epoch 1")
+    files = sorted(work.iterdir())
+    error = refused(work)
+    assert error.startswith("エラー: ") and "\n" not in error and message in error
+    assert sorted(work.iterdir()) == files
+
+
+def test_where_the_mistake_is(tmp_path):
+    """YAML の行番号。コマンドラインで変えた値なら、その書き方。"""
+    path = tmp_path / "q.yml"
+    path.write_text("base_model: a\ndatasets:\n  - path: b\nseed: 1\n")
+    config = {"base_model": "a", "datasets": [{"path": "b"}], "seed": 1}
+    assert where(path, config, "seed") == f"{path}:4" and where(path, config, "path") == f"{path}:3"
+    assert where(path, config | {"seed": 2}, "seed") == where(path, config | {"sed": 2}, "sed").replace("sed", "seed") == "--seed"
+    assert where(path, config, None) == where(path, config, "num_epochs") == path
+
+
+def test_devices():
+    """FSDP の層の名前と optimizer。"""
+    from transformers import GPTNeoXForCausalLM
+
+    def told(**config):
+        found = []
+        check_devices(lambda reason, key: found.append(key), config, GPTNeoXForCausalLM, 2)
+        return found
+
+    layer = {"transformer_layer_cls_to_wrap": "GPTNeoXLayer"}
+    assert told(fsdp_config=layer, optimizer="adamw_torch") == []
+    assert told(fsdp_config=layer, optimizer="paged_adamw_32bit") == ["optimizer"]
+    assert told(fsdp_config={"transformer_layer_cls_to_wrap": "LlamaDecoderLayer"}) == ["transformer_layer_cls_to_wrap"]
+
+
+def test_the_yaml_itself_is_right():
+    """リポジトリの YAML のどの行も、いまの Axolotl か、このリポジトリの設定にある。"""
+    from quiz.settings import check_settings
+
+    check_settings(lambda reason, key=None: pytest.fail(reason), read_config(ROOT / "qlora-opencalm.yml"))
