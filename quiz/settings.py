@@ -4,12 +4,11 @@ import importlib.util
 import re
 from copy import deepcopy
 from difflib import get_close_matches
-from pathlib import Path
 
 import yaml
 from pydantic import BaseModel
 
-from quiz.files import read_text
+from quiz.files import read_records, read_text
 
 POSITIVE = "sequence_len", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "learning_rate", "lora_r", "lora_alpha"
 REQUIRED = "base_model", "output_dir", "datasets", "adapter", "seed", *POSITIVE  # なければ Axolotl が黙って別の値にするものもある
@@ -104,5 +103,7 @@ def check_devices(stop, config, model_class, world):
         stop(f"このモデルに {layer} という層はありません。{'、'.join(layers)} にしてください。", "transformer_layer_cls_to_wrap")
     if deepspeed and not importlib.util.find_spec("deepspeed"):
         stop('DeepSpeed が入っていません: pip install "deepspeed>=0.18.6,<0.19"', "deepspeed")
-    if isinstance(deepspeed, str) and not Path(deepspeed).is_file():
-        stop(f"DeepSpeed の設定 {deepspeed} がありません。場所を確かめてください。", "deepspeed")
+    if isinstance(deepspeed, str):
+        deepspeed = next(read_records(deepspeed, "YAML の deepspeed: の場所と中身を確かめてください (docs/models.md に例)。"))[1]
+    if deepspeed and "stage" not in deepspeed.get("zero_optimization", {}):
+        stop("DeepSpeed の設定に zero_optimization の stage がありません (docs/models.md に例)。", "deepspeed")

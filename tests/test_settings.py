@@ -7,6 +7,7 @@ from conftest import ROOT
 from test_training import refused
 
 from quiz.config import read_config
+from quiz.files import fail
 from quiz.settings import check_devices, where
 
 TYPE = "    type:\n"
@@ -90,6 +91,21 @@ def test_devices():
     assert told(fsdp_config=layer, optimizer="adamw_torch") == []
     assert told(fsdp_config=layer, optimizer="paged_adamw_32bit") == ["optimizer"]
     assert told(fsdp_config={"transformer_layer_cls_to_wrap": "LlamaDecoderLayer"}) == ["transformer_layer_cls_to_wrap"]
+
+
+def test_deepspeed(monkeypatch, tmp_path):
+    """DeepSpeed の設定は、YAML の中でも別のファイルでもよい。壊れているか、ZeRO の段階がなければ断る。"""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+
+    def told(config):
+        (tmp_path / "ds.json").write_text(config)
+        with pytest.raises(SystemExit) as e:
+            check_devices(lambda reason, key: fail(reason), {"deepspeed": str(tmp_path / "ds.json")}, None, 1)
+        return str(e.value)
+
+    assert "ds.json:2" in told('{"zero_optimization":\n{')
+    assert "stage がありません" in told('{"zero_optimisation": {"stage": 2}}')
+    check_devices(None, {"deepspeed": {"zero_optimization": {"stage": 2}}}, None, 1)
 
 
 def test_the_yaml_itself_is_right():
