@@ -71,6 +71,8 @@ def load_model(base, adapter, config, device):
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
     device = torch.device(device)
+    if device.type == "cuda":  # LoRA は fp32 で計算する。Ampere 以降では TF32 の方がずっと速い
+        torch.set_float32_matmul_precision("high")
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     dtype = getattr(torch, precision(config.get("bf16"), config.get("fp16"), capability))
     # Axolotl が学習のときに使う設定と同じ。

@@ -126,7 +126,8 @@ def main():
             prepare(args.source, Path(work, "model"))
         except (OSError, ValueError, KeyError, HTTPError) as e:
             reason = (str(e).strip() or type(e).__name__).splitlines()[0]
-            fail(f"{args.source}: {reason}。モデル名、ネットワーク、空き容量を確かめてください。")
+            lost = not Path(args.source).is_dir() and isinstance(e, (OSError, HTTPError))
+            fail(f"{args.source}: {'取得できません' if lost else reason}。モデル名、ネットワーク、空き容量を確かめてください。")
         Path(work, "model").rename(args.output)
     print(f"{args.output} に書きました。qlora-opencalm.yml の base_model をこのフォルダにしてください。")
 

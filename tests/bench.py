@@ -18,6 +18,7 @@ import logging
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -143,11 +144,14 @@ def train_rates(base, steps):
         command = [sys.executable, ROOT / "convert_train.py", DEMO / "train_questions.json"]
         subprocess.run(command, cwd=work, check=True, capture_output=True)
         for name, changes in [*TRAININGS.items()] * 2:
+            shutil.rmtree(work / "out", ignore_errors=True)  # 1 つの output_dir は 1 つの学習のもの
             command = ["accelerate", "launch", "-m", "axolotl.cli.train", "q.yml", "--output_dir", "out", "--max_steps", str(steps)]
+            command += ["--saves_per_epoch", "0", "--save_strategy", "no"]
             command += [str(x) for key, value in changes.items() for x in (f"--{key}", value)]
-            log = subprocess.run(command, cwd=work, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                 env={**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)}).stdout
-            last = {k: float(v) for k, v in re.findall(r"'(train_runtime|train_loss)': '([\d.]+)'", log)}
+            subprocess.run(command, cwd=work, check=True, capture_output=True,
+                           env={**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)})
+            log = (work / "out/debug.log").read_text(encoding="utf-8")
+            last = {k: float(v) for k, v in re.findall(r"'(train_runtime|train_loss)': '?([\d.]+)", log)}
             prepared = datasets.load_from_disk(str(next((work / "last_run_prepared").glob("*/"))))
             tokens = sum(map(len, prepared["input_ids"])) / len(prepared)
             rate = steps * 64 * tokens / last["train_runtime"]

@@ -40,14 +40,17 @@ FAST = {"tokenizer_type": "PreTrainedTokenizerFast"}  # YAML のうち、トー�
 
 @pytest.hookimpl(tryfirst=True)  # xdist が印を読む前に付ける
 def pytest_collection_modifyitems(items):
-    """demo (数分かかる) を使うテストを 1 つのプロセスに、残りをもう 1 つのプロセスに集め、同じ用意を 2 度しない。"""
+    """demo (数分かかる) を使うテストと、小さなモデルを使うテストを、それぞれ 1 つのプロセスに集める。残りは空いた方でする。"""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("demo" if "demo" in item.fixturenames else "others"))
+        group = next((name for name in ("demo", "llama_source", "qwen_v1") if name in item.fixturenames), None)
+        if group:
+            item.add_marker(pytest.mark.xdist_group("demo" if group == "demo" else "models"))
 
 
 def run(*command, cwd, status=0):
     """コマンドを別のプロセスで実行して結果を返す。終了コードが status でなければ失敗。"""
-    result = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    result = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL)
+    result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()  # text=True は、進み具合の \r を改行に変えてしまう
     assert result.returncode == status, f"{command}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
     return result
 

@@ -1,10 +1,11 @@
 """書式: 読み戻し、回答の読み取り、書式を変えたときの全手順。"""
 
 import json
+import re
 import shutil
 
 import pytest
-from conftest import DEMO, FAST, edit_yaml, quiz_of, read, step, step_error, train
+from conftest import DEMO, FAST, ROOT, edit_yaml, quiz_of, read, step, step_error, train
 
 from quiz import plain, prompt
 from quiz.model import load_tokenizer
@@ -45,8 +46,12 @@ FORMATS = [("問題:", "問い:"), ("選択肢", "候補"), ("### 回答:", "## 
 @pytest.mark.parametrize("old, new", FORMATS)
 def test_changed_format_goes_through_every_step(old, new, llama, llama_run, tmp_path, monkeypatch):
     """quiz/prompt.py の語を 1 つ変えると、手順1から5まで、分析もページも、その書式になる。前の書式のアダプタでは問わない。"""
+    shutil.copytree(ROOT / "quiz", tmp_path / "quiz")  # 学習は別のプロセスなので、書き換えたファイルを置く (python -m は、ここを先に見る)
+    source = (tmp_path / "quiz/prompt.py").read_text(encoding="utf-8")
     for name in ("ANSWER",) if "{" in old else ("TRAIN_PROMPT", "EVAL_INSTRUCTION", "EVAL_INPUT"):
         monkeypatch.setattr(prompt, name, getattr(prompt, name).replace(old, new))
+        source = re.sub(rf"^{name} = .*", lambda line: line[0].replace(old, new), source, flags=re.M)
+    (tmp_path / "quiz/prompt.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr(plain, "ANSWER", prompt.ANSWER)
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "20", cwd=tmp_path)
     step("convert_eval", DEMO / "dev1_questions.json", "--max-questions", "6", cwd=tmp_path)

@@ -218,7 +218,7 @@ def test_screen_of_the_demo(demo):
     """手順3で画面に出るのは 30 行まで。今の Axolotl が廃止や改名を知らせる設定は使っていない。"""
     log = (demo / "demo-qlora-out/debug.log").read_text(encoding="utf-8")
     assert "Starting trainer" in log and "deprecated" not in log.lower()
-    out, err = ((demo / name).read_text(encoding="utf-8") for name in ("stdout.txt", "stderr.txt"))
+    out, err = ((demo / name).read_bytes().decode() for name in ("stdout.txt", "stderr.txt"))
     shown = out[out.index("手順3"):out.index("手順4 (学習後)")]
     assert shown.count("\n") + err.count("\n") <= 30, shown + err
     assert "学習しました: 895 問" in shown and "次は: python run_quiz.py --config qlora-demo.yml" in shown
