@@ -16,7 +16,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from quiz.config import check_adapter, find_model, read_config
+from quiz.config import as_trained, check_adapter, find_model, read_config
 from quiz.files import fail
 from quiz.model import quiet
 from quiz.results import read_quiz, write_results
@@ -40,6 +40,7 @@ def main():
 
     config = read_config(args.config)
     base, adapter = find_model(config, args.config, args.model, args.base)
+    config = as_trained(config, adapter)
     notes = [check_adapter(adapter) if adapter else None]
     questions = read_quiz(args.quiz, args.max_questions)
 

@@ -5,10 +5,12 @@
 
 import argparse
 import os
+import re
+from collections import Counter
 from pathlib import Path
 
 from quiz.config import read_config
-from quiz.files import fail
+from quiz.files import fail, read_text, reason
 from quiz.memory import available, estimate
 from quiz.model import encode_prompts, load_tokenizer, precision, quiet
 from quiz.prepare import why_prepare
@@ -25,13 +27,13 @@ def check_model(stop, yaml):
 
     base, trust = yaml["base_model"], bool(yaml.get("trust_remote_code"))
     try:
-        kind, reason = transformers.PreTrainedConfig.get_config_dict(base)[0].get("model_type"), why_prepare(base)
+        kind, why = transformers.PreTrainedConfig.get_config_dict(base)[0].get("model_type"), why_prepare(base)
     except OSError:
         stop(f"base_model {base} を取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめてください。"
              "承認の要るモデルは、先に hf auth login が要ります。", "base_model")
-    if reason:
+    if why:
         target = f"{Path(base).name}-prepared"
-        stop(f"{base} には{reason}。python -m quiz.prepare {base} {target} で直し、base_model を ./{target} にしてください。", "base_model")
+        stop(f"{base} {why}。python -m quiz.prepare {base} {target} で直し、base_model を ./{target} にしてください。", "base_model")
     if kind not in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not trust:
         stop(f"{base} の構造 {kind} を、今の transformers は知りません。docs/models.md の表のモデルを使ってください。", "base_model")
     wrong = [key for key in KERNELS if kind == "gpt_neox" and yaml.get(key) is not False]
@@ -59,17 +61,20 @@ def longest_row(stop, yaml, config, questions):
     return max(lengths)
 
 
-def check(yaml, path):
-    """学習できなければ 1 行で終わる。できるなら、(その 1 行の説明, 学習用の Question のリスト) を返す。
+def check(yaml, path, world):
+    """学習できなければ 1 行で終わる。できるなら、何をどう学習するかの 1 行を返す。
 
-    yaml はコマンドラインの値も合わせた dict、path は YAML の場所。
+    yaml はコマンドラインの値も合わせた dict、path は YAML の場所、world はプロセス (GPU) の数。
     """
     def stop(reason, key=None):
         fail(f"{where(path, yaml, key)}: {reason}")
 
+    keys = Counter(re.findall(r"^(\w+)\s*:", read_text(path, ""), re.M))
+    if keys.most_common(1)[0][1] > 1:  # PyYAML は、黙って後の方を使う
+        stop(f"{keys.most_common(1)[0][0]} の行が 2 つあります。1 つにしてください。", keys.most_common(1)[0][0])
     check_settings(stop, yaml)
     free, capability = available(stop)
-    world, place = int(os.environ.get("WORLD_SIZE", 1)), "GPU" if capability else "メモリ"
+    place = "GPU のメモリ" if capability else "メモリ"
     questions = [q for dataset in yaml["datasets"] for q in read_converted(dataset["path"], STEP1)]
     if not questions:
         stop(f"学習用の問題が 1 問もありません。{STEP1}", "path")
@@ -81,14 +86,14 @@ def check(yaml, path):
         check_devices(stop, yaml, mapping[type(config)] if type(config) in mapping else None, world)
         n, needed = estimate(config, yaml, longest, "cuda" if capability else "cpu", world)
     except (OSError, ValueError, AttributeError, TypeError, KeyError, ImportError) as e:
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
-        stop(f"{yaml['base_model']} を読めません ({reason})。docs/models.md の表のモデルを使ってください。", "base_model")
-    memory = f"約 {needed:.1f} GiB (空いている{place}は {free:.1f} GiB)"
-    if needed * (1 if capability else world) > free:
+        stop(f"{yaml['base_model']} を読めません ({reason(e)})。docs/models.md の表のモデルを使ってください。", "base_model")
+    memory = f"{place}が約 {needed:.1f} GiB 要ります (空きは {free:.1f} GiB)"
+    if needed * (1 if capability else int(os.environ.get("LOCAL_WORLD_SIZE", 1))) > free:
         stop(f"{memory}。micro_batch_size を減らすか、小さいモデルにしてください。", "micro_batch_size")
     dtype = precision(yaml.get("bf16"), yaml.get("fp16"), capability)
+    batch = yaml["micro_batch_size"] * yaml["gradient_accumulation_steps"] * world
     return (f"{yaml['base_model']} ({config.model_type}、{n / 1e6:,.0f} M パラメータ、{dtype}) を、{len(questions)} 問 "
-            f"(最長 {longest} トークン) で学習します。{memory}。"), questions
+            f"(最長 {longest} トークン、1 ステップに {batch} 問) で学習します。{memory}。")
 
 
 def main():
@@ -97,7 +102,9 @@ def main():
     path = parser.parse_args().yaml
     config = read_config(path)
     quiet(config["base_model"])
-    print(check(config, path)[0])
+    import torch
+
+    print(check(config, path, max(1, torch.cuda.device_count())))  # 何も言わなければ、accelerate launch はすべての GPU を使う
     print(f"次は: accelerate launch -m axolotl.cli.train {path}")
 
 

@@ -63,6 +63,12 @@ def find_model(config, config_path, model=None, use_base=False):
     return base, adapter
 
 
+def as_trained(config, adapter):
+    """config のうち、答えに関わる設定を、アダプタを学習したときのものにする。手順3では、コマンドラインでも変えられる。"""
+    report = adapter and read_report(adapter)
+    return config | {key: report["settings"].get(key) for key in ("load_in_4bit", "tokenizer_type")} if report else config
+
+
 def check_adapter(adapter):
     """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。気を付けることがあれば、その文を返す (なければ None)。"""
     report = read_report(adapter)

@@ -30,7 +30,8 @@ class Curve(TrainerCallback):
 
     def __init__(self, trainer, cfg, questions):
         self.trainer, self.rows = trainer, cfg.micro_batch_size  # 学習がメモリに入るなら、評価も入る
-        questions = questions[::max(1, len(questions) // MAX_QUESTIONS)][:MAX_QUESTIONS]
+        n = min(len(questions), MAX_QUESTIONS)
+        questions = [questions[i * len(questions) // n] for i in range(n)]  # 先頭に偏らないように
         prompts = encode_prompts(trainer.processing_class, cfg.base_model, [q.prompt for q in questions])
         fitting = [(q, p) for q, p in zip(questions, prompts) if len(p) < cfg.sequence_len]
         self.questions, self.prompts = zip(*fitting) if fitting else ((), ())

@@ -13,6 +13,11 @@ def fail(message):
     sys.exit(f"エラー: {' '.join(str(message).split())}")
 
 
+def reason(error):
+    """例外の説明の 1 行目 (なければ種類の名前)。"""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def read_text(path, todo):
     """UTF-8 のファイルを読む。読めなければ、todo (次にすること) を言って終わる。"""
     try:
@@ -63,5 +68,5 @@ def write(path, chunks):
 
 
 def write_json(path, records):
-    """records を JSON の配列として書く。"""
+    """records (リストか dict) を JSON として書く。"""
     write(path, [json.dumps(records, ensure_ascii=False, indent=2), "\n"])

@@ -17,7 +17,7 @@ def available(stop):
     import torch
 
     if not torch.cuda.is_available():
-        driver = os.environ.get("CUDA_VISIBLE_DEVICES") != "" and shutil.which("nvidia-smi")
+        driver = os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1") and shutil.which("nvidia-smi")
         if driver and subprocess.run([driver, "-L"], capture_output=True).stdout.startswith(b"GPU"):
             stop("GPU があるのに、PyTorch から使えません (ドライバは 580.65 以降が要ります)。"
                  "CPU で学習するなら、コマンドの前に CUDA_VISIBLE_DEVICES= を付けてください。")
@@ -54,6 +54,6 @@ def estimate(config, yaml, length, device="cuda", world=1):
     per_token = 2 * half * kept + 4 * LORA_COPIES * config.hidden_size + config.vocab_size * LOGIT_BYTES
     work, shards = yaml["micro_batch_size"] * length * per_token, world if yaml.get("fsdp_config") or yaml.get("deepspeed") else 1
     size = weights + adapter / shards + work
-    if yaml.get("fsdp_config"):  # 読み込むときは、どのプロセスも重みの全体を持つ
+    if yaml.get("fsdp_config"):  # 学習のあいだは分けて持つが、読み込むときは、どのプロセスも重みの全体を持つ
         size = max(weights, (weights + adapter) / shards + work)
     return sum(p.numel() for p in model.parameters()), size / GIB

@@ -5,7 +5,7 @@ import os
 import warnings
 from pathlib import Path
 
-from quiz.files import fail
+from quiz.files import fail, reason
 
 
 def quiet(base):
@@ -95,5 +95,4 @@ def load(base, adapter, config, device, prompts):
         encoded = encode_prompts(tokenizer, base, prompts)  # 重みを読む前に、トークナイザの間違いが分かる
         return tokenizer, load_model(base, adapter, config, device), encoded
     except (OSError, ValueError, RuntimeError, AttributeError, ImportError, KeyError, TypeError, SafetensorError) as e:
-        reason = str(e).strip().partition("\n")[0]
-        fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません ({reason})。base_model、output_dir、通信を確かめてください。")
+        fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません ({reason(e)})。base_model、output_dir、通信を確かめてください。")

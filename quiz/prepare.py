@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from quiz.files import fail
+from quiz.files import fail, reason
 from quiz.model import quiet
 from quiz.prompt import Question
 
@@ -84,8 +84,8 @@ def why_prepare(base):
     from transformers.utils import cached_file
 
     if PreTrainedConfig.get_config_dict(base)[0].get("model_type") == "qwen":
-        return "、今の transformers で動かない Qwen 第 1 世代の形です"
-    return None if cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False) else " tokenizer.json がありません"
+        return "は Qwen 第 1 世代の形で、今の transformers では動きません"
+    return None if cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False) else "には tokenizer.json がありません"
 
 
 def prepare(source, folder):
@@ -125,11 +125,10 @@ def main():
         try:
             prepare(args.source, Path(work, "model"))
         except (OSError, ValueError, KeyError, HTTPError) as e:
-            reason = (str(e).strip() or type(e).__name__).splitlines()[0]
             lost = not Path(args.source).is_dir() and isinstance(e, (OSError, HTTPError))
-            fail(f"{args.source}: {'取得できません' if lost else reason}。モデル名、ネットワーク、空き容量を確かめてください。")
+            fail(f"{args.source}: {'取得できません' if lost else reason(e)}。モデル名、ネットワーク、空き容量を確かめてください。")
         Path(work, "model").rename(args.output)
-    print(f"{args.output} に書きました。qlora-opencalm.yml の base_model をこのフォルダにしてください。")
+    print(f"{args.output} に書きました。qlora-opencalm.yml の 1 行目を base_model: {args.output} にしてください。")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from quiz.files import reason
 from quiz.solver import OUT_OF_MEMORY
 
 LOG = "debug.log"  # Axolotl が output_dir に書く。画面に出さなかったものも、ここにはある
@@ -35,48 +36,42 @@ def explain(kind, error, trace, log):
     """例外 error を 1 行で stderr に言い、経緯 (traceback) を log に残す。"""
     from axolotl.utils.tee import file_only_stream
 
-    traceback.print_exception(kind, error, trace, file=file_only_stream)
+    # 記録のファイルがまだなければ、画面に出す。
+    traceback.print_exception(kind, error, trace, file=file_only_stream if log.exists() else sys.__stderr__)
     file_only_stream.flush()
-    reason = (str(error).strip() or kind.__name__).splitlines()[0]
     if kind is KeyboardInterrupt:
-        message = "中断しました。同じコマンドをもう一度実行すると、残っているチェックポイントの続きから始まります。"
+        message = "中断しました。同じコマンドをもう一度実行すると、チェックポイントがあればその続きから、なければ初めから学習します。"
     elif kind is MemoryError or any(words in str(error) for words in OUT_OF_MEMORY):
-        message = "メモリが足りません。micro_batch_size を半分にし、その分 gradient_accumulation_steps を 2 倍にしてください。"
+        message = "メモリが足りません。micro_batch_size を半分にし、その分 gradient_accumulation_steps を 2 倍にして、別の output_dir で。"
     else:
-        message = f"学習が止まりました ({kind.__name__}: {reason})。経緯は {log} にあります。直して、もう一度実行してください。"
+        message = f"学習が止まりました ({kind.__name__}: {reason(error)})。経緯は {log} にあります。直して、もう一度実行してください。"
     print(f"\nエラー: {message}", file=sys.__stderr__)
 
 
 class Progress(TrainerCallback):
-    """ステップ、損失、1 秒あたりのトークン数、残り時間の 1 行。"""
+    """ステップ、損失、1 秒あたりのトークン数 (詰め物も含む)、残り時間の 1 行。"""
 
     def __init__(self):
-        self.bar = self.start = None
+        self.start = None  # 初めに損失が出たときの (時刻, ステップ, トークン数)
         self.told = False  # 終わる時刻を知らせたか
 
     def on_train_begin(self, args, state, control, **kwargs):
         # Axolotl は、Ctrl-C で学習の途中のアダプタを完成品のように書いて終わる。何も書かずに止まるようにする。
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.begin, self.first = time.perf_counter(), state.global_step
         self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="ステップ", file=sys.__stderr__, mininterval=1,
                         disable=not state.is_world_process_zero)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         logging.getLogger("axolotl.progress").info("%s", logs)
-        if "loss" not in logs or self.bar is None:
+        if "loss" not in logs:
             return
-        now, tokens = time.perf_counter(), logs.get("tokens/total", 0)
-        self.start = self.start or (now, tokens)
-        speed = (tokens - self.start[1]) / max(now - self.start[0], 1e-9)
-        self.bar.set_postfix_str(f"損失 {logs['loss']:.3f}  {speed:,.0f} トークン/秒", refresh=False)
-
-    def on_step_end(self, args, state, control, **kwargs):
+        now = time.perf_counter(), state.global_step, logs.get("tokens/total", 0)
+        self.start = self.start or now
+        seconds, steps, tokens = (b - a for a, b in zip(self.start, now))
+        self.bar.set_postfix_str(f"損失 {logs['loss']:.3f}" + (f"  {tokens / seconds:,.0f} トークン/秒" if steps else ""), refresh=False)
         self.bar.update(state.global_step - self.bar.n)
-        spent = time.perf_counter() - self.begin
-        if self.told or spent < FIRST:
-            return
-        self.told, left = True, spent / (state.global_step - self.first) * (state.max_steps - state.global_step)
-        if state.is_world_process_zero:
+        if seconds > FIRST and not self.told and state.is_world_process_zero:
+            self.told, left = True, seconds / steps * (state.max_steps - state.global_step)
             end = time.strftime("%H:%M", time.localtime(time.time() + left))
             self.bar.write(f"この速さなら、あと約 {math.ceil(left / 60)} 分、{end} ごろに終わります。", file=sys.__stderr__)
 

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from copy import deepcopy
 from difflib import get_close_matches
+from pathlib import Path
 
 import yaml
 from pydantic import BaseModel
@@ -57,14 +58,18 @@ def check_settings(stop, config):
         if config.get(key) is None:
             stop(f"{key} の行がありません。元の qlora-opencalm.yml と比べてください。", key)
     for key in ("base_model", "output_dir"):
-        if not isinstance(config[key], str):
-            stop(f"{key} は {config[key]!r} ではなく、名前かフォルダにしてください。", key)
+        if not isinstance(config[key], str) or Path(config[key]).is_file():
+            stop(f"{key} の {config[key]!r} は、名前でもフォルダでもありません。", key)
     datasets = config["datasets"]
-    if not isinstance(datasets, list) or not all(isinstance(d, dict) and d.get("path") and d.get("type") for d in datasets):
+    rows = datasets if isinstance(datasets, list) else [None]
+    if not all(isinstance(row, dict) and row.get("type") and isinstance(row.get("path"), str) for row in rows):
         stop("datasets の形が違います (path と type の並び)。元の qlora-opencalm.yml と比べてください。", "datasets")
     for dataset in datasets:
         known(dataset, SFTDataset)
         known(dataset["type"] if isinstance(dataset["type"], dict) else (), UserDefinedPrompterType)
+    for key in ("fsdp_config", "deepspeed"):
+        if not isinstance(config.get(key) or {}, dict if key == "fsdp_config" else (dict, str)):
+            stop(f"{key} の形が違います (docs/models.md に例)。", key)
     known(config.get("fsdp_config") or (), FSDPConfig)
     optimizers, schedules = (*OptimizerNames, *CustomSupportedOptimizers), (*transformers.SchedulerType, "one_cycle", "rex")
     choices = {"adapter": ("lora", "qlora"), "optimizer": optimizers, "lr_scheduler": schedules, "save_strategy": tuple(SaveStrategy)}
@@ -86,6 +91,9 @@ def check_settings(stop, config):
     for key in POSITIVE:
         if float(checked[key]) <= 0:
             stop(f"{key} が {config[key]} です。0 より大きい値にしてください。", key)
+    for key, value in config.items():
+        if isinstance(value, str) and isinstance(checked.get(key), (bool, int)):  # Axolotl は読み替えるが、手順4は読み替えない
+            stop(f'{key} が文字の "{value}" です。引用符を外してください。', key)
 
 
 def check_devices(stop, config, model_class, world):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import edit_yaml, step, step_error
 
-from quiz.config import REPORT, check_adapter, digest, find_model
+from quiz.config import REPORT, as_trained, check_adapter, digest, find_model
 from quiz.prompt import Question
 
 
@@ -75,6 +75,14 @@ def test_training_file_changed_since(adapter, tmp_path):
     assert f"今の {train} ではなく" in check_adapter(adapter)
     train.unlink()
     assert check_adapter(adapter) is None
+
+
+def test_settings_of_the_training(adapter):
+    """手順3のコマンドラインで変えた設定は、手順4でも同じになる。学習の記録がなければ、YAML のとおり。"""
+    yaml = {"load_in_4bit": True, "tokenizer_type": "A", "base_model": "b"}
+    assert as_trained(yaml, None) == as_trained(yaml, adapter) == yaml
+    report(adapter, settings={"load_in_4bit": False, "tokenizer_type": "A", "seed": 1})
+    assert as_trained(yaml, adapter) == yaml | {"load_in_4bit": False}
 
 
 def test_unfinished_adapter(adapter):

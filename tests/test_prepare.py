@@ -1,13 +1,16 @@
 """学習できる形に直したモデル: Qwen 第 1 世代、SentencePiece だけの Llama、構造を替えた通し。"""
 
 import json
+import re
 import shutil
 import unicodedata
+from unittest import mock
 
+import httpx
 import pytest
 import tiktoken
 import torch
-from conftest import DEMO, FAST, SHAPE, qwen_v1_weights, read, solve, step, step_error
+from conftest import DEMO, FAST, SHAPE, edit_yaml, qwen_v1_weights, read, solve, step, step_error
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceProcessor
@@ -100,6 +103,34 @@ def drop_weight(folder):
     """重みの 1 つが欠けたモデルにする。"""
     path = folder / "model-00001-of-00002.safetensors"
     save_file({k: v for k, v in load_file(path).items() if "ln_1" not in k}, path)
+
+
+def test_prepare_vocab_and_merges(qwen, tmp_path):
+    """vocab.json と merges.txt だけのモデルも、点検が直すように言い、言ったとおりのコマンドで、点検を通る形になる。"""
+    base = shutil.copytree(qwen, tmp_path / "base")
+    bpe = read(base / "tokenizer.json")["model"]
+    (base / "vocab.json").write_text(json.dumps(bpe["vocab"]))
+    (base / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{' '.join(m)}\n" for m in bpe["merges"]))
+    (base / "tokenizer.json").unlink()
+    eos = read(base / "tokenizer_config.json")["eos_token"]
+    (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": eos, "unk_token": eos}))
+    step("convert_train", DEMO / "train_questions.json", "--max-questions", "9", cwd=tmp_path)
+    edit_yaml(tmp_path / "qlora-opencalm.yml", "base", "./out")
+    error = step_error("quiz.check", "qlora-opencalm.yml", cwd=tmp_path)
+    command, target = re.search(r"python -m (quiz.prepare base (\S+)) で直し、base_model を ./\2 に", error).groups()
+    step(*command.split(), cwd=tmp_path)
+    edit_yaml(tmp_path / "qlora-opencalm.yml", f"./{target}", "./out")
+    assert "次は: " in step("quiz.check", "qlora-opencalm.yml", cwd=tmp_path).stdout
+
+
+def test_prepare_without_network(tmp_path, monkeypatch):
+    """Hub につながらなければ 1 行で終わり、何も残さない (設定だけがあって、重みが取れないときも)。"""
+    assert "some/model: 取得できません" in step_error("quiz.prepare", "some/model", "out", cwd=tmp_path)
+    monkeypatch.setattr(prepare, "why_prepare", lambda base: "直す")
+    for error in (httpx.ConnectError("refused"), httpx.ReadTimeout("slow")):
+        monkeypatch.setattr("huggingface_hub.list_repo_files", mock.Mock(side_effect=error))
+        assert "some/model: 取得できません" in step_error("quiz.prepare", "some/model", "out", cwd=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_prepare_errors(qwen_v1, llama, tmp_path):

@@ -49,6 +49,12 @@ MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
     "fsdp key": ("seed: 42", "seed: 42\nfsdp_config:\n  state_dict: FULL_STATE_DICT", "state_dict_type の間違い"),
     "deepspeed": ("seed: 42", "seed: 42\ndeepspeed: nowhere.json", "DeepSpeed"),
     "fsdp and deepspeed": ("seed: 42", "seed: 42\ndeepspeed: a.json\nfsdp_config:\n  state_dict_type: FULL_STATE_DICT", "どちらか 1 つ"),
+    "twice": ("seed: 42", "seed: 42\nseed: 1", "seed の行が 2 つあります"),
+    "in quotes": ("load_in_4bit: true", 'load_in_4bit: "true"', "引用符を外して"),
+    "number in quotes": ("lora_r: 64", 'lora_r: "64"', "引用符を外して"),
+    "fsdp switch": ("seed: 42", "seed: 42\nfsdp_config: true", "fsdp_config の形が違います"),
+    "a file": ("output_dir: ./llama-qlora-out", "output_dir: ./quiz.json", "フォルダでもありません"),
+    "format": ('no_input_format: "{instruction}"', "#", "手順4の書式と違う"),
     "quiz": ("learning_curve: quiz.json", "learning_curve: train.log", "JSON"),
 }
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import chdir
@@ -22,7 +21,7 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer
 
-from quiz.config import REPORT, check_adapter, read_config
+from quiz.config import REPORT, read_config
 from quiz.model import encode_prompts, load_tokenizer
 from quiz.plain import Labels
 from quiz.training import Plugin
@@ -75,21 +74,15 @@ def test_adapter_targets_llama(llama_run):
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 
 
-def test_format_is_kept_beside_the_adapter(llama_run, tmp_path, monkeypatch):
-    """学習に使った最初の 1 件が、YAML の書式を通した形でアダプタの隣に残る。YAML の書式を変えて学習したアダプタでは問わない。"""
+def test_format_is_kept_beside_the_adapter(llama_run, tmp_path):
+    """学習に使った最初の 1 件が、YAML の書式を通した形でアダプタの隣に残る。手順4と違う書式になる YAML では、学習しない。"""
     first = read(llama_run / "train-5-inst.json")[0]
     assert read(llama_run / "llama-qlora-out/training.json")["example"] == first
     for name in ("train-5-inst.json", "qlora-opencalm.yml"):
         shutil.copy(llama_run / name, tmp_path)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    text = "Q: {instruction} A: "
-    for kind, shown in (({"no_input_format": text}, text.format(**first)), ("alpaca", "alpaca")):
-        out = tmp_path / f"out-{shown[:3]}"
-        plugin = register(tmp_path, datasets=[{"path": "train-5-inst.json", "type": kind}], output_dir=str(out))
-        assert plugin.report["example"] == first | {"instruction": shown}
-        (out / REPORT).write_text(json.dumps(plugin.report | {"finished": True}))
-        with pytest.raises(SystemExit, match="別の書式"):
-            check_adapter(out)
+    for kind in ({"no_input_format": "Q: {instruction} A: "}, {"format": "{instruction}"}, "alpaca"):
+        assert "手順4の書式と違う" in refused(tmp_path, datasets=[{"path": "train-5-inst.json", "type": kind}], output_dir="new")
+    assert not (tmp_path / "new").exists()
 
 
 def register(work, **changes):
@@ -114,10 +107,10 @@ def test_output_dir_belongs_to_one_training(llama_run, llama, tmp_path, capsys):
     out = work / "llama-qlora-out"
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     assert not refused(work, max_steps=2) and "学習は済んでいます" in capsys.readouterr().out
-    assert "num_epochs: 3 → 1" in refused(work, max_steps=2, num_epochs=1)
+    assert "num_epochs: 前は 3、今は 1" in refused(work, max_steps=2, num_epochs=1)
     assert "learning_rate" not in refused(work, max_steps=2, seed=1)
     other = shutil.copytree(llama, tmp_path / "other")
-    assert f"base_model: {llama} → {other}" in refused(work, max_steps=2, base_model=str(other))
+    assert f"base_model: 前は {llama}、今は {other}" in refused(work, max_steps=2, base_model=str(other))
     (work / "train-5-inst.json").write_text(json.dumps(read(work / "train-5-inst.json")[1:]))
     assert "train-5-inst.json の中身" in refused(work, max_steps=2)
     assert "記録のない model.safetensors" in refused(work, output_dir=str(other))
