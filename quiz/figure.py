@@ -28,7 +28,7 @@ def plot(tables, curves, suffix):
         befores = {id(row["base"]) for row in rows if row.get("base") and row["base"] is not row}
         # どの分野でも同じ順に並べる。
         panels.append(sorted((row for row in rows if id(row) not in befores), key=lambda row: -average[row["name"]]))
-    sizes = [len(rows) for rows in panels] + ([6] if curves else [])
+    sizes = [len(rows) for rows in panels] + ([4] if curves else [])
     columns = min(3, len(sizes))
     heights = [max(sizes[i:i + columns]) for i in range(0, len(sizes), columns)]  # 段ごとの、棒の組の数
     figure = Figure(figsize=(5 * columns + 1, 0.6 + sum(0.9 + 0.34 * h for h in heights)), layout="constrained")
