@@ -58,8 +58,8 @@ def check_settings(stop, config):
         if config.get(key) is None:
             stop(f"{key} の行がありません。元の qlora-opencalm.yml と比べてください。", key)
     for key in ("base_model", "output_dir"):
-        if not isinstance(config[key], str) or Path(config[key]).is_file():
-            stop(f"{key} の {config[key]!r} は、名前でもフォルダでもありません。", key)
+        if not isinstance(config[key], str) or config[key].startswith("~") or Path(config[key]).is_file():
+            stop(f"{key} の {config[key]!r} は、名前でもフォルダでもありません (~ は使えません。./ か / から書いてください)。", key)
     datasets = config["datasets"]
     rows = datasets if isinstance(datasets, list) else [None]
     if not all(isinstance(row, dict) and row.get("type") and isinstance(row.get("path"), str) for row in rows):

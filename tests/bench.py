@@ -146,7 +146,7 @@ def train_rates(base, steps):
         for name, changes in [*TRAININGS.items()] * 2:
             shutil.rmtree(work / "out", ignore_errors=True)  # 1 つの output_dir は 1 つの学習のもの
             command = ["accelerate", "launch", "-m", "axolotl.cli.train", "q.yml", "--output_dir", "out", "--max_steps", str(steps)]
-            command += ["--saves_per_epoch", "0", "--save_strategy", "no"]
+            command += ["--saves_per_epoch", "0", "--save_strategy", "epoch"]  # 途中では書かない
             command += [str(x) for key, value in changes.items() for x in (f"--{key}", value)]
             subprocess.run(command, cwd=work, check=True, capture_output=True,
                            env={**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)})

@@ -53,6 +53,7 @@ MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
     "in quotes": ("load_in_4bit: true", 'load_in_4bit: "true"', "引用符を外して"),
     "number in quotes": ("lora_r: 64", 'lora_r: "64"', "引用符を外して"),
     "fsdp switch": ("seed: 42", "seed: 42\nfsdp_config: true", "fsdp_config の形が違います"),
+    "home": ("output_dir: ./llama-qlora-out", "output_dir: ~/out", "~ は使えません"),
     "a file": ("output_dir: ./llama-qlora-out", "output_dir: ./quiz.json", "フォルダでもありません"),
     "format": ('no_input_format: "{instruction}"', "#", "手順4の書式と違う"),
     "quiz": ("learning_curve: quiz.json", "learning_curve: train.log", "JSON"),
