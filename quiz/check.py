@@ -14,6 +14,7 @@ from quiz.files import fail, read_text, reason
 from quiz.memory import available, estimate
 from quiz.model import encode_prompts, load_tokenizer, precision, quiet
 from quiz.prepare import why_prepare
+from quiz.results import read_quiz
 from quiz.settings import check_devices, check_settings, where
 from quiz.source import read_converted
 
@@ -26,6 +27,8 @@ def check_model(stop, yaml):
     import transformers
 
     base, trust = yaml["base_model"], bool(yaml.get("trust_remote_code"))
+    if Path(base, "adapter_config.json").exists():
+        stop(f"base_model {base} はアダプタのフォルダです。基のモデルにしてください。", "base_model")
     try:
         kind, why = transformers.PreTrainedConfig.get_config_dict(base)[0].get("model_type"), why_prepare(base)
     except OSError:
@@ -69,13 +72,15 @@ def check(yaml, path, world):
     def stop(reason, key=None):
         fail(f"{where(path, yaml, key)}: {reason}")
 
-    keys = Counter(re.findall(r"^(\w+)\s*:", read_text(path, ""), re.M))
-    if keys.most_common(1)[0][1] > 1:  # PyYAML は、黙って後の方を使う
-        stop(f"{keys.most_common(1)[0][0]} の行が 2 つあります。1 つにしてください。", keys.most_common(1)[0][0])
+    for key, n in Counter(re.findall(r"^(\w+)\s*:", read_text(path, ""), re.M)).items():
+        if n > 1:  # PyYAML は、黙って後の方を使う
+            stop(f"{key} の行が {n} つあります。1 つにしてください。", key)
     check_settings(stop, yaml)
     free, capability = available(stop)
     place = "GPU のメモリ" if capability else "メモリ"
     questions = [q for dataset in yaml["datasets"] for q in read_converted(dataset["path"], STEP1)]
+    if yaml.get("learning_curve") and Path(yaml["learning_curve"]).is_file():
+        read_quiz([yaml["learning_curve"]])
     if not questions:
         stop(f"学習用の問題が 1 問もありません。{STEP1}", "path")
     import transformers

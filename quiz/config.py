@@ -32,8 +32,14 @@ def same_model(base, trained_on, adapter):
 
 def read_report(adapter):
     """アダプタのフォルダにある学習の記録 (dict)。なければ None。"""
-    path = Path(adapter, REPORT)
-    return next(read_records(path, f"{adapter} を消して、手順3の学習をやり直してください。"))[1] if path.exists() else None
+    path, todo = Path(adapter, REPORT), "別の output_dir で、手順3をやり直してください。"
+    if not path.exists():
+        return None
+    _, report = next(read_records(path, todo), (1, {}))
+    kinds = {"base_model": str, "train_files": dict, "settings": dict, "finished": bool, "steps_done": int, "steps_planned": int}
+    if not all(isinstance(report.get(key), kind) for key, kind in kinds.items()):
+        fail(f"{path}: 学習の記録が壊れています。{todo}")
+    return report
 
 
 def digest(path):

@@ -8,6 +8,8 @@
 import fcntl
 import json
 import os
+import re
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,16 +19,17 @@ from transformers import TrainerCallback
 from quiz.config import REPORT, digest, read_report, same_model
 from quiz.curve import NAME
 from quiz.files import fail, read_records, write_json
-from quiz.prompt import read_question
 
+WEIGHTS = "adapter_model.safetensors"
 # 学習の結果に関わらない設定。ほかが 1 つでも違えば、別の学習である。
 HARMLESS = {"axolotl_config_path", "base_model", "output_dir", "resume_from_checkpoint", "plugins", "learning_curve", "is_preprocess",
-            "logging_steps", "use_tensorboard", "save_strategy", "save_steps", "saves_per_epoch", "save_total_limit"}
+            "dataset_num_proc", "logging_steps", "use_tensorboard", "save_strategy", "save_steps", "saves_per_epoch", "save_total_limit"}
 
 
 def last_checkpoint(folder):
     """最後まで書かれたチェックポイントのうち、最も進んだもの。なければ None。"""
-    for path in sorted(Path(folder).glob("checkpoint-[0-9]*"), key=lambda p: int(p.name.split("-")[1]), reverse=True):
+    paths = [p for p in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
+    for path in sorted(paths, key=lambda p: int(p.name.split("-")[1]), reverse=True):
         with suppress(OSError, ValueError):
             json.loads((path / "trainer_state.json").read_text())  # 最後に書かれるファイル
             return path
@@ -34,7 +37,10 @@ def last_checkpoint(folder):
 
 def lock(folder):
     """folder を、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1 行で終わる。"""
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as e:
+        fail(f"output_dir の {folder} を作れません ({e.strerror})。別の場所にしてください。")
     try:  # 開いたままにする: プロセスが終われば、どう終わっても解ける
         fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -57,9 +63,11 @@ def differences(old, new, folder):
 def find_previous(folder, new):
     """folder の前の学習 (記録, 続きを始めるチェックポイント) を返す。なければ (None, None)。new とは別の学習なら、1 行で終わる。"""
     old, checkpoint = read_report(folder), last_checkpoint(folder)
-    kept, why = next(Path(folder).glob("*.safetensors"), None), ""
-    if not old and kept:
-        why = f"記録のない {kept.name} があります"
+    names, why = {p.name for p in Path(folder).glob("*")}, ""
+    if not old and names and ("debug.log" not in names or WEIGHTS in names):  # debug.log だけなら、始めてすぐに止めた学習
+        why = f"この学習のものではないファイル ({min(names)} など) があります"
+    if old and WEIGHTS not in names:
+        old["finished"] = False
     if not old or not (old["finished"] or checkpoint):
         old = checkpoint = None  # まだ何も残っていない
     elif differences(old, new, folder):
@@ -70,19 +78,24 @@ def find_previous(folder, new):
 
 
 def describe(cfg, world):
-    """これからの学習の記録。書式が quiz/prompt.py のものでなければ、1 行で終わる。"""
+    """これからの学習の記録。"""
     rows = [row for dataset in cfg.datasets for _, row in read_records(dataset["path"], "")]
-    kind = cfg.datasets[0]["type"]
-    # YAML の書式 (ふつうは "{instruction}") を通した、モデルが見る文字列
-    shown = (kind if isinstance(kind, str) else str(kind.get("no_input_format"))).replace("{instruction}", rows[0]["instruction"])
-    example = rows[0] | {"instruction": shown}
-    try:
-        read_question(example)
-    except ValueError:
-        fail(f"{cfg.axolotl_config_path}: datasets の type が、手順4の書式と違う形にしています。元の qlora-opencalm.yml と比べてください。")
     settings = {k: v for k, v in cfg.to_dict().items() if k not in HARMLESS} | {"processes": world}
     return {"base_model": cfg.base_model, "train_files": {d["path"]: digest(d["path"]) for d in cfg.datasets}, "questions": len(rows),
-            "example": example, "settings": json.loads(json.dumps(settings, default=str))}
+            "example": rows[0], "settings": json.loads(json.dumps(settings, default=str))}
+
+
+def complete(folder, old, checkpoint):
+    """最後のチェックポイントまで書いて止まった学習なら、そのアダプタを仕上がりとして置き、True を返す。old はその記録。
+
+    Trainer に続けさせると、max_steps で止まった学習では 1 ステップ余計に進む。
+    """
+    if int(checkpoint.name.split("-")[1]) < old["steps_planned"] or not (checkpoint / WEIGHTS).exists():
+        return False
+    for name in ("adapter_config.json", WEIGHTS):
+        shutil.copy(checkpoint / name, folder)
+    write_json(Path(folder, REPORT), old | {"steps_done": old["steps_planned"], "finished": True})
+    return True
 
 
 class Record(TrainerCallback):

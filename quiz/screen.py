@@ -18,8 +18,8 @@ LOG = "debug.log"  # Axolotl が output_dir に書く。画面に出さなかっ
 FIRST = 60  # 秒。ここまでの速さから、終わる時刻を見積もる
 
 
-def hush(folder):
-    """Axolotl の表示を、エラーだけにする。folder は output_dir。"""
+def hush(folder, checkpoint):
+    """Axolotl の表示を、エラーだけにする。folder は output_dir、checkpoint は続きを始めるところ (初めからなら None)。"""
     import datasets
     import transformers
 
@@ -29,10 +29,10 @@ def hush(folder):
     for handler in logging.getLogger().handlers + logging.getLogger("axolotl").handlers:
         if handler.name in ("console", "color_console"):
             handler.setLevel(logging.ERROR)
-    sys.excepthook = lambda kind, error, trace: explain(kind, error, trace, Path(folder, LOG))
+    sys.excepthook = lambda kind, error, trace: explain(kind, error, trace, Path(folder, LOG), checkpoint)
 
 
-def explain(kind, error, trace, log):
+def explain(kind, error, trace, log, checkpoint):
     """例外 error を 1 行で stderr に言い、経緯 (traceback) を log に残す。"""
     from axolotl.utils.tee import file_only_stream
 
@@ -45,6 +45,7 @@ def explain(kind, error, trace, log):
         message = "メモリが足りません。micro_batch_size を半分にし、その分 gradient_accumulation_steps を 2 倍にして、別の output_dir で。"
     else:
         message = f"学習が止まりました ({kind.__name__}: {reason(error)})。経緯は {log} にあります。直して、もう一度実行してください。"
+        message += f"続きから始められないときは、壊れた {checkpoint} を消してください。" if checkpoint else ""
     print(f"\nエラー: {message}", file=sys.__stderr__)
 
 

@@ -1,6 +1,7 @@
 """YAML の設定を、Axolotl の定義と照らし合わせる。Axolotl は、知らない名前の設定を黙って無視する。"""
 
 import importlib.util
+import math
 import re
 from copy import deepcopy
 from difflib import get_close_matches
@@ -12,7 +13,12 @@ from pydantic import BaseModel
 from quiz.files import read_records, read_text
 
 POSITIVE = "sequence_len", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "learning_rate", "lora_r", "lora_alpha"
-REQUIRED = "base_model", "output_dir", "datasets", "adapter", "seed", *POSITIVE  # なければ Axolotl が黙って別の値にするものもある
+# なければ Axolotl が黙って別の値にするものもある
+REQUIRED = "base_model", "output_dir", "datasets", "adapter", "lora_target_modules", "seed", *POSITIVE
+PLUGIN = "quiz.training.Plugin"
+# datasets の type: instruction をそのままプロンプトにする。ほかの形では、手順4の書式と違ってしまう。
+FORMAT = {"field_instruction": "instruction", "field_output": "output", "no_input_format": "{instruction}", "system_prompt": ""}
+RANGES = {"seed": (0, 2**32), "lora_dropout": (0, 1), "max_steps": (1, 10**9)}
 TYPES = {"int": "整数", "float": "数", "bool": "true か false ", "string": "文字"}  # pydantic の間違いの種類 (int_parsing など) の先頭
 
 
@@ -66,7 +72,11 @@ def check_settings(stop, config):
         stop("datasets の形が違います (path と type の並び)。元の qlora-opencalm.yml と比べてください。", "datasets")
     for dataset in datasets:
         known(dataset, SFTDataset)
-        known(dataset["type"] if isinstance(dataset["type"], dict) else (), UserDefinedPrompterType)
+        kind = dataset["type"] if isinstance(dataset["type"], dict) else {"format": dataset["type"]}
+        known(kind, UserDefinedPrompterType)
+        wrong = [key for key, text in FORMAT.items() if (kind.get(key) or "") != text]
+        if wrong:
+            stop(f"{wrong[0]} が「{FORMAT[wrong[0]]}」でないので、手順4と違う書式で学習することになります。", wrong[0])
     for key in ("fsdp_config", "deepspeed"):
         if not isinstance(config.get(key) or {}, dict if key == "fsdp_config" else (dict, str)):
             stop(f"{key} の形が違います (docs/models.md に例)。", key)
@@ -89,8 +99,18 @@ def check_settings(stop, config):
             stop(f"{key} が {error['input']!r} です。{kind}にしてください。", key)
         stop(f"{key or '設定の組み合わせ'} が Axolotl に合いません ({what})。元の qlora-opencalm.yml と比べてください。", key)
     for key in POSITIVE:
-        if float(checked[key]) <= 0:
+        if not 0 < float(checked[key]) < math.inf:
             stop(f"{key} が {config[key]} です。0 より大きい値にしてください。", key)
+    for key, allowed in RANGES.items():
+        if checked.get(key) is not None and not allowed[0] <= checked[key] < allowed[1]:
+            stop(f"{key} が {config[key]} です。{allowed[0]} 以上 {allowed[1]} 未満にしてください。", key)
+    if isinstance(config["lora_target_modules"], str) and config["lora_target_modules"] != "all-linear":
+        stop("lora_target_modules は all-linear か、層の名前の並びにしてください。", "lora_target_modules")
+    for key in ("resume_from_checkpoint", "auto_resume_from_checkpoints", "save_only_model"):
+        if config.get(key):
+            stop(f"{key} は使えません (続きからは、何もしなくても始まります)。この設定を消してください。", key)
+    if PLUGIN not in (config.get("plugins") or ()):
+        stop(f"plugins に {PLUGIN} がありません。元の qlora-opencalm.yml と比べてください。", "plugins")
     for key, value in config.items():
         if isinstance(value, str) and isinstance(checked.get(key), (bool, int)):  # Axolotl は読み替えるが、手順4は読み替えない
             stop(f'{key} が文字の "{value}" です。引用符を外してください。', key)

@@ -16,8 +16,9 @@ from transformers import PrinterCallback, ProgressCallback
 from quiz.check import check
 from quiz.config import REPORT, read_config
 from quiz.curve import Curve
+from quiz.files import fail
 from quiz.model import compute_exactly, precision
-from quiz.record import Record, describe, find_previous, lock
+from quiz.record import Record, complete, describe, find_previous, lock
 from quiz.results import read_quiz
 from quiz.screen import LOG, Progress, hush
 
@@ -55,22 +56,22 @@ class Plugin(BasePlugin):
         cfg.bf16, cfg.fp16 = dtype == "bfloat16", dtype == "float16"
         self.report, self.next = describe(cfg, world), next_command(cfg, path)
         self.questions = read_quiz([cfg.learning_curve]) if cfg.learning_curve and Path(cfg.learning_curve).is_file() else []
+        if os.environ.get("RANK", "0") == "0":
+            lock(cfg.output_dir)
         previous, checkpoint = find_previous(cfg.output_dir, self.report)
-        if previous and previous["finished"]:
+        if previous and (previous["finished"] or complete(cfg.output_dir, previous, checkpoint)):
             if speaks:
                 print(f"{cfg.output_dir} の学習は済んでいます (やり直すなら、別の output_dir で)。次は: {self.next}")
             sys.exit()
         if checkpoint:
             cfg.resume_from_checkpoint = str(checkpoint)
-        if os.environ.get("RANK", "0") == "0":
-            lock(cfg.output_dir)
         if speaks:
             print(summary)
             print(f"{checkpoint.name} の続きから始めます。" if checkpoint else "モデルを読み、学習を始めます。", end="")
             print(f"詳しい記録は {Path(cfg.output_dir, LOG)}、損失のグラフは別の端末で tensorboard --logdir {cfg.output_dir}")
             if cfg.learning_curve and not self.questions:
                 print(f"{cfg.learning_curve} がないので、学習の途中の正解率は測りません (手順2で作れます)。")
-        hush(cfg.output_dir)
+        hush(cfg.output_dir, checkpoint)
 
     def pre_lora_load(self, cfg, model):
         torch.manual_seed(cfg.seed)  # LoRA の初めの値は、Trainer が種を決めるより前に引かれる
@@ -81,9 +82,13 @@ class Plugin(BasePlugin):
     def post_trainer_create(self, cfg, trainer):
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
-        self.record = Record(cfg.output_dir, self.report)
+        self.record = Record(cfg.output_dir, self.report | {"questions": len(trainer.train_dataset)})
         for callback in (self.record, Progress(), *([Curve(trainer, cfg, self.questions)] if self.questions else ())):
             trainer.add_callback(callback)
+
+    def post_train(self, cfg, model):
+        if not all(p.isfinite().all() for p in model.parameters() if p.requires_grad):  # 損失の表示は、数でない値を飛ばす
+            fail("学習が発散しました (重みが数でなくなった)。learning_rate を小さくし、別の output_dir でやり直してください。")
 
     def post_train_unload(self, cfg):
         self.record.write(finished=True)

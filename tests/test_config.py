@@ -48,7 +48,7 @@ def test_choice_of_model(adapter):
 def report(adapter, **changes):
     """学習の記録を adapter に置く。"""
     question = Question("問い?", ("あ", "い"), 1)
-    record = {"finished": True, "steps_done": 3, "steps_planned": 3, "train_files": {},
+    record = {"finished": True, "steps_done": 3, "steps_planned": 3, "train_files": {}, "base_model": "some/model", "settings": {},
               "example": {"instruction": question.prompt, "output": question.answer}}
     (adapter / REPORT).write_text(json.dumps(record | changes))
     return record["example"]

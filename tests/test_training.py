@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from contextlib import chdir
 from pathlib import Path
+from unittest import mock
 
 import datasets
 import pytest
@@ -24,6 +25,7 @@ from tokenizers import Tokenizer
 from quiz.config import REPORT, read_config
 from quiz.model import encode_prompts, load_tokenizer
 from quiz.plain import Labels
+from quiz.record import last_checkpoint, lock
 from quiz.training import Plugin
 
 
@@ -81,13 +83,13 @@ def test_format_is_kept_beside_the_adapter(llama_run, tmp_path):
     for name in ("train-5-inst.json", "qlora-opencalm.yml"):
         shutil.copy(llama_run / name, tmp_path)
     for kind in ({"no_input_format": "Q: {instruction} A: "}, {"format": "{instruction}"}, "alpaca"):
-        assert "手順4の書式と違う" in refused(tmp_path, datasets=[{"path": "train-5-inst.json", "type": kind}], output_dir="new")
+        assert "手順4と違う書式" in refused(tmp_path, datasets=[{"path": "train-5-inst.json", "type": kind}], output_dir="new")
     assert not (tmp_path / "new").exists()
 
 
 def register(work, **changes):
     """Axolotl が YAML を読んだ直後にすることを、このプロセスの中でする。"""
-    with chdir(work):
+    with chdir(work), mock.patch("fcntl.flock"):  # 占めるのはプロセスが終わるまでなので、次の register が断られてしまう
         cfg = DictDefault(yaml.safe_load(Path("qlora-opencalm.yml").read_text()) | {"axolotl_config_path": "qlora-opencalm.yml"} | changes)
         plugin = Plugin()
         plugin.register(cfg)
@@ -113,8 +115,39 @@ def test_output_dir_belongs_to_one_training(llama_run, llama, tmp_path, capsys):
     assert f"base_model: 前は {llama}、今は {other}" in refused(work, max_steps=2, base_model=str(other))
     (work / "train-5-inst.json").write_text(json.dumps(read(work / "train-5-inst.json")[1:]))
     assert "train-5-inst.json の中身" in refused(work, max_steps=2)
-    assert "記録のない model.safetensors" in refused(work, output_dir=str(other))
+    assert "この学習のものではないファイル" in refused(work, output_dir=str(other))
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    lock(tmp_path / "out")
+    with pytest.raises(SystemExit, match="もう 1 つの学習が動いています"):
+        lock(tmp_path / "out")
+
+
+def test_stopped_at_the_very_end(llama_run, tmp_path, capsys):
+    """最後のチェックポイントを書いてから、アダプタを書き終えるまでに止まった学習は、余計に進めずに仕上げる。"""
+    work = shutil.copytree(llama_run, tmp_path / "work")
+    out = work / "llama-qlora-out"
+    adapter, report = (out / "adapter_model.safetensors").read_bytes(), read(out / REPORT)
+    (out / "adapter_model.safetensors").unlink()
+    (out / REPORT).write_text(json.dumps(report | {"finished": False}))
+    assert not refused(work, max_steps=2) and "学習は済んでいます" in capsys.readouterr().out
+    assert (out / "adapter_model.safetensors").read_bytes() == adapter and read(out / REPORT) == report
+    step("run_quiz", "--max-questions", "2", cwd=work)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "{", '{"finished": true}', '{"settings": null}'])
+def test_broken_record(text, llama_run, tmp_path):
+    """training.json が壊れていても 1 行で終わる。途中までのチェックポイントと、名前の似たフォルダは、続きに使わない。"""
+    work = shutil.copytree(llama_run, tmp_path / "work")
+    out = work / "llama-qlora-out"
+    for name in ("checkpoint-9", "checkpoint-2-old", "checkpoint-2x"):
+        (out / name).mkdir()
+    assert last_checkpoint(out) == out / "checkpoint-2"
+    (out / REPORT).write_text(text)
+    assert refused(work, max_steps=2).startswith("エラー: ") and "別の output_dir" in refused(work, max_steps=2)
+    assert "training.json" in step_error("run_quiz", cwd=work)
 
 
 def test_mistake_is_told_before_training(llama_run, tmp_path):
