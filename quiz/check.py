@@ -10,12 +10,13 @@ from collections import Counter
 from pathlib import Path
 
 from quiz.config import read_config
+from quiz.devices import check_devices
 from quiz.files import fail, read_text, reason
 from quiz.memory import available, estimate
 from quiz.model import encode_prompts, load_tokenizer, precision, quiet
 from quiz.prepare import why_prepare
 from quiz.results import read_quiz
-from quiz.settings import check_devices, check_settings, where
+from quiz.settings import check_settings, where
 from quiz.source import read_converted
 
 STEP1 = "手順1からやり直してください: python convert_train.py"

@@ -1,6 +1,5 @@
 """YAML の設定を、Axolotl の定義と照らし合わせる。Axolotl は、知らない名前の設定を黙って無視する。"""
 
-import importlib.util
 import math
 import re
 from copy import deepcopy
@@ -10,7 +9,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
-from quiz.files import read_records, read_text
+from quiz.files import read_text
 
 POSITIVE = "sequence_len", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "learning_rate", "lora_r", "lora_alpha"
 # なければ Axolotl が黙って別の値にするものもある
@@ -37,73 +36,58 @@ def where(path, config, key):
     return f"{path}:{lines[0]}" if lines else path
 
 
-def check_settings(stop, config):
-    """名前、型、値を調べる。間違いがあれば、stop(理由, 設定の名前) を呼ぶ。config は、コマンドラインの値も合わせた dict。"""
-    import transformers
+def check_names(stop, config):
+    """設定の名前を調べる。入れ子の中も見る。"""
     from axolotl.cli.args import TrainerCliArgs
-    from axolotl.utils.config import validate_config
-    from axolotl.utils.dict import DictDefault
     from axolotl.utils.schemas.config import AxolotlInputConfig
     from axolotl.utils.schemas.datasets import SFTDataset, UserDefinedPrompterType
-    from axolotl.utils.schemas.enums import CustomSupportedOptimizers
     from axolotl.utils.schemas.fsdp import FSDPConfig
-    from pydantic import ValidationError
-    from transformers.trainer_utils import SaveStrategy
-    from transformers.training_args import OptimizerNames
 
-    def known(given, *models):
-        names = {n for m in models for k, f in getattr(m, "model_fields", {}).items() for n in (k, f.alias or k)}
-        names |= set(TrainerCliArgs.__dataclass_fields__) if AxolotlInputConfig in models else set()
-        for key in given:
+    def known(given, *models, more=()):
+        names = {name for model in models for key, field in model.model_fields.items() for name in (key, field.alias or key)} | set(more)
+        for key in given if isinstance(given, dict) else ():
             if key not in names:
                 near = [f"{name} の間違いではありませんか。" for name in get_close_matches(str(key), names, 1)]
                 stop(f"{key} という設定はありません。{(near or ['この行を消してください。'])[0]}", key)
 
-    known(config, AxolotlInputConfig, Settings)
+    known(config, AxolotlInputConfig, Settings, more=TrainerCliArgs.__dataclass_fields__)
     for key in REQUIRED:
         if config.get(key) is None:
             stop(f"{key} の行がありません。元の qlora-opencalm.yml と比べてください。", key)
+    rows = config["datasets"] if isinstance(config["datasets"], list) else [None]
+    if not all(isinstance(row, dict) and row.get("type") and isinstance(row.get("path"), str) for row in rows):
+        stop("datasets の形が違います (path と type の並び)。元の qlora-opencalm.yml と比べてください。", "datasets")
+    for row in rows:
+        known(row, SFTDataset)
+        known(row["type"], UserDefinedPrompterType)
+    known(config.get("fsdp_config"), FSDPConfig)
+
+
+def check_values(stop, config):
+    """Axolotl が受け取っても、ここでは役に立たない値を断る。"""
+    from axolotl.utils.schemas.enums import CustomSupportedOptimizers
+    from transformers import SchedulerType
+    from transformers.trainer_utils import SaveStrategy
+    from transformers.training_args import OptimizerNames
+
     for key in ("base_model", "output_dir"):
         if not isinstance(config[key], str) or config[key].startswith("~") or Path(config[key]).is_file():
             stop(f"{key} の {config[key]!r} は、名前でもフォルダでもありません (~ は使えません。./ か / から書いてください)。", key)
-    datasets = config["datasets"]
-    rows = datasets if isinstance(datasets, list) else [None]
-    if not all(isinstance(row, dict) and row.get("type") and isinstance(row.get("path"), str) for row in rows):
-        stop("datasets の形が違います (path と type の並び)。元の qlora-opencalm.yml と比べてください。", "datasets")
-    for dataset in datasets:
-        known(dataset, SFTDataset)
-        kind = dataset["type"] if isinstance(dataset["type"], dict) else {"format": dataset["type"]}
-        known(kind, UserDefinedPrompterType)
+    for row in config["datasets"]:
+        kind = row["type"] if isinstance(row["type"], dict) else {}
         wrong = [key for key, text in FORMAT.items() if (kind.get(key) or "") != text]
         if wrong:
-            stop(f"{wrong[0]} が「{FORMAT[wrong[0]]}」でないので、手順4と違う書式で学習することになります。", wrong[0])
+            stop(f"{wrong[0]} が「{FORMAT[wrong[0]]}」でないと、手順4と違う書式の学習になります。直してください。", wrong[0])
     for key in ("fsdp_config", "deepspeed"):
         if not isinstance(config.get(key) or {}, dict if key == "fsdp_config" else (dict, str)):
             stop(f"{key} の形が違います (docs/models.md に例)。", key)
-    known(config.get("fsdp_config") or (), FSDPConfig)
-    optimizers, schedules = (*OptimizerNames, *CustomSupportedOptimizers), (*transformers.SchedulerType, "one_cycle", "rex")
-    choices = {"adapter": ("lora", "qlora"), "optimizer": optimizers, "lr_scheduler": schedules, "save_strategy": tuple(SaveStrategy)}
+    choices = {"adapter": ("lora", "qlora"), "optimizer": (*OptimizerNames, *CustomSupportedOptimizers),
+               "lr_scheduler": (*SchedulerType, "one_cycle", "rex"), "save_strategy": tuple(SaveStrategy)}
     for key, values in choices.items():
         values = [getattr(value, "value", value) for value in values]
         if config.get(key) is not None and config[key] not in values:
             near = get_close_matches(str(config[key]), values, 1) or values[:1]
             stop(f"{key} に {config[key]} という値はありません ({near[0]} など)。", key)
-    if not hasattr(transformers, str(config.get("tokenizer_type") or "AutoTokenizer")):
-        stop(f"transformers に {config['tokenizer_type']} はありません。PreTrainedTokenizerFast にしてください。", "tokenizer_type")
-    try:
-        checked = validate_config(DictDefault(deepcopy(config)))
-    except ValidationError as e:
-        error = e.errors()[-1]
-        key, kind, what = (error["loc"] or ("",))[0], TYPES.get(error["type"].split("_")[0]), error["msg"].removeprefix("Value error, ")
-        if key and kind:
-            stop(f"{key} が {error['input']!r} です。{kind}にしてください。", key)
-        stop(f"{key or '設定の組み合わせ'} が Axolotl に合いません ({what})。元の qlora-opencalm.yml と比べてください。", key)
-    for key in POSITIVE:
-        if not 0 < float(checked[key]) < math.inf:
-            stop(f"{key} が {config[key]} です。0 より大きい値にしてください。", key)
-    for key, allowed in RANGES.items():
-        if checked.get(key) is not None and not allowed[0] <= checked[key] < allowed[1]:
-            stop(f"{key} が {config[key]} です。{allowed[0]} 以上 {allowed[1]} 未満にしてください。", key)
     if isinstance(config["lora_target_modules"], str) and config["lora_target_modules"] != "all-linear":
         stop("lora_target_modules は all-linear か、層の名前の並びにしてください。", "lora_target_modules")
     for key in ("resume_from_checkpoint", "auto_resume_from_checkpoints", "save_only_model"):
@@ -111,27 +95,33 @@ def check_settings(stop, config):
             stop(f"{key} は使えません (続きからは、何もしなくても始まります)。この設定を消してください。", key)
     if PLUGIN not in (config.get("plugins") or ()):
         stop(f"plugins に {PLUGIN} がありません。元の qlora-opencalm.yml と比べてください。", "plugins")
+
+
+def check_settings(stop, config):
+    """名前、値、型を調べる。間違いがあれば、stop(理由, 設定の名前) を呼ぶ。config は、コマンドラインの値も合わせた dict。"""
+    import transformers
+    from axolotl.utils.config import validate_config
+    from axolotl.utils.dict import DictDefault
+    from pydantic import ValidationError
+
+    check_names(stop, config)
+    check_values(stop, config)
+    if not hasattr(transformers, str(config.get("tokenizer_type") or "AutoTokenizer")):
+        stop(f"transformers に {config['tokenizer_type']} はありません。PreTrainedTokenizerFast にしてください。", "tokenizer_type")
+    try:
+        checked = validate_config(DictDefault(deepcopy(config)))
+    except ValidationError as e:
+        error = e.errors()[-1]  # いくつかの型を許す設定では、最後のものが、許す値をいちばんよく表す
+        key, kind, what = (error["loc"] or ("",))[0], TYPES.get(error["type"].split("_")[0]), error["msg"].removeprefix("Value error, ")
+        if key and kind:
+            stop(f"{key} が {error['input']!r} です。{kind}にしてください。", key)
+        stop(f"{key or '設定の組み合わせ'} が Axolotl に合いません ({what})。元の qlora-opencalm.yml と比べてください。", key)
+    for key in POSITIVE:
+        if not 0 < float(checked[key]) < math.inf:
+            stop(f"{key} が {config[key]} です。0 より大きい値にしてください。", key)
+    for key, (low, high) in RANGES.items():
+        if checked.get(key) is not None and not low <= checked[key] < high:
+            stop(f"{key} が {config[key]} です。{low} 以上 {high} 未満にしてください。", key)
     for key, value in config.items():
         if isinstance(value, str) and isinstance(checked.get(key), (bool, int)):  # Axolotl は読み替えるが、手順4は読み替えない
             stop(f'{key} が文字の "{value}" です。引用符を外してください。', key)
-
-
-def check_devices(stop, config, model_class, world):
-    """FSDP と DeepSpeed の設定を調べる。model_class はモデルのクラス、world はプロセス (GPU) の数。"""
-    fsdp, deepspeed = config.get("fsdp_config"), config.get("deepspeed")
-    if fsdp and deepspeed:
-        stop("fsdp_config と deepspeed は、どちらか 1 つにしてください。", "deepspeed")
-    if fsdp and world < 2:
-        stop("fsdp_config は、2 つ以上の GPU で使います (docs/models.md の「複数の GPU」)。", "fsdp_config")
-    if fsdp and re.search("paged|8bit|bnb", config.get("optimizer") or ""):
-        stop("FSDP では、この optimizer は最初の更新で止まります。adamw_torch にしてください。", "optimizer")
-    layers = getattr(model_class, "_no_split_modules", None) or ()
-    layer = (fsdp or {}).get("transformer_layer_cls_to_wrap")
-    if layer and layer not in layers:
-        stop(f"このモデルに {layer} という層はありません。{'、'.join(layers)} にしてください。", "transformer_layer_cls_to_wrap")
-    if deepspeed and not importlib.util.find_spec("deepspeed"):
-        stop('DeepSpeed が入っていません: pip install "deepspeed>=0.18.6,<0.19"', "deepspeed")
-    if isinstance(deepspeed, str):
-        deepspeed = next(read_records(deepspeed, "YAML の deepspeed: の場所と中身を確かめてください (docs/models.md に例)。"))[1]
-    if deepspeed and "stage" not in deepspeed.get("zero_optimization", {}):
-        stop("DeepSpeed の設定に zero_optimization の stage がありません (docs/models.md に例)。", "deepspeed")

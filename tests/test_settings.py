@@ -7,8 +7,9 @@ from conftest import ROOT
 from test_training import refused
 
 from quiz.config import read_config
+from quiz.devices import check_devices
 from quiz.files import fail
-from quiz.settings import check_devices, where
+from quiz.settings import where
 
 TYPE = "    type:\n"
 MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
