@@ -66,7 +66,7 @@ def longest_row(stop, yaml, config, questions):
 
 
 def check(yaml, path, world):
-    """学習できなければ 1 行で終わる。できるなら、何をどう学習するかの 1 行を返す。
+    """学習できなければ 1 行で終わる。できるなら、(何をどう学習するかの 1 行, 計算の精度) を返す。
 
     yaml はコマンドラインの値も合わせた dict、path は YAML の場所、world はプロセス (GPU) の数。
     """
@@ -99,7 +99,7 @@ def check(yaml, path, world):
     dtype = precision(yaml.get("bf16"), yaml.get("fp16"), capability)
     batch = yaml["micro_batch_size"] * yaml["gradient_accumulation_steps"] * world
     return (f"{yaml['base_model']} ({config.model_type}、{n / 1e6:,.0f} M パラメータ、{dtype}) を、{len(questions)} 問 "
-            f"(最長 {longest} トークン、1 ステップに {batch} 問) で学習します。{memory}。")
+            f"(最長 {longest} トークン、1 ステップに {batch} 問) で学習します。{memory}。"), dtype
 
 
 def main():
@@ -110,7 +110,7 @@ def main():
     quiet(config["base_model"])
     import torch
 
-    print(check(config, path, max(1, torch.cuda.device_count())))  # 何も言わなければ、accelerate launch はすべての GPU を使う
+    print(check(config, path, max(1, torch.cuda.device_count()))[0])  # 何も言わなければ、accelerate launch はすべての GPU を使う
     print(f"次は: accelerate launch -m axolotl.cli.train {path}")
 
 

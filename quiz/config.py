@@ -8,6 +8,7 @@ import yaml
 from quiz.files import fail, read_records, read_text
 from quiz.prompt import read_question
 
+WEIGHTS = "adapter_model.safetensors"
 REPORT = "training.json"  # アダプタの隣に残す、学習の記録 (quiz/record.py が書く)
 
 
@@ -60,7 +61,7 @@ def find_model(config, config_path, model=None, use_base=False):
         fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。手順3のコマンドで続けてください: "
              f"{launch} (途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
     todo = f"先に手順3の学習をしてください: {launch} (学習前のモデルなら --base)。"
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in ("adapter_config.json", WEIGHTS):
         if not Path(adapter, name).exists():
             fail(f"{Path(adapter, name)} がありません。{todo}")
     trained_on = next(read_records(Path(adapter, "adapter_config.json"), todo))[1].get("base_model_name_or_path") or ""

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from quiz.config import REPORT, digest, read_report, same_model
+from quiz.config import REPORT, WEIGHTS, digest, read_report, same_model
 from quiz.curve import NAME
 from quiz.files import fail, read_records, write_json
+from quiz.screen import LOG
 
-WEIGHTS = "adapter_model.safetensors"
 # 学習の結果に関わらない設定。ほかが 1 つでも違えば、別の学習である。
 HARMLESS = {"axolotl_config_path", "base_model", "output_dir", "resume_from_checkpoint", "plugins", "learning_curve", "is_preprocess",
             "dataset_num_proc", "logging_steps", "use_tensorboard", "save_strategy", "save_steps", "saves_per_epoch", "save_total_limit"}
@@ -64,14 +64,14 @@ def find_previous(folder, new):
     """folder の前の学習 (記録, 続きを始めるチェックポイント) を返す。なければ (None, None)。new とは別の学習なら、1 行で終わる。"""
     old, checkpoint = read_report(folder), last_checkpoint(folder)
     names, why = {p.name for p in Path(folder).glob("*")}, ""
-    if not old and names and ("debug.log" not in names or WEIGHTS in names):  # debug.log だけなら、始めてすぐに止めた学習
+    if not old and names and (LOG not in names or WEIGHTS in names):  # LOG だけなら、始めてすぐに止めた学習
         why = f"この学習のものではないファイル ({min(names)} など) があります"
     if old and WEIGHTS not in names:
         old["finished"] = False
     if not old or not (old["finished"] or checkpoint):
         old = checkpoint = None  # まだ何も残っていない
-    elif differences(old, new, folder):
-        why = f"別の学習のアダプタがあります ({'、'.join(differences(old, new, folder))})"
+    elif changed := differences(old, new, folder):
+        why = f"別の学習のアダプタがあります ({'、'.join(changed)})"
     if why:
         fail(f"{folder} には、{why}。output_dir を別の名前にしてください (例: --output_dir {folder}-2)。")
     return old, checkpoint
@@ -79,10 +79,10 @@ def find_previous(folder, new):
 
 def describe(cfg, world):
     """これからの学習の記録。"""
-    rows = [row for dataset in cfg.datasets for _, row in read_records(dataset["path"], "")]
+    example = next(row for dataset in cfg.datasets for _, row in read_records(dataset["path"], ""))
     settings = {k: v for k, v in cfg.to_dict().items() if k not in HARMLESS} | {"processes": world}
-    return {"base_model": cfg.base_model, "train_files": {d["path"]: digest(d["path"]) for d in cfg.datasets}, "questions": len(rows),
-            "example": rows[0], "settings": json.loads(json.dumps(settings, default=str))}
+    return {"base_model": cfg.base_model, "train_files": {d["path"]: digest(d["path"]) for d in cfg.datasets}, "example": example,
+            "settings": json.loads(json.dumps(settings, default=str))}
 
 
 def complete(folder, old, checkpoint):

@@ -78,9 +78,13 @@ def clean(record):
 
 def curves(runs):
     """{名前: [(エポック, 番号の確率での正解率), ...]}。同じ学習のアダプタで解いた結果が 2 つ以上あれば、初めの 1 つだけ。"""
-    points = {run["name"]: (run["summary"].get("training") or {}).get("curve") or [] for run in runs}
-    points = {name: tuple((p["epoch"], p["accuracy"]) for p in curve) for name, curve in points.items() if curve}
-    return {name: curve for curve, name in {curve: name for name, curve in reversed(points.items())}.items()}
+    found = {}
+    for run in runs:
+        curve = (run["summary"].get("training") or {}).get("curve") or []
+        points = tuple((p["epoch"], p["accuracy"]) for p in curve)
+        if points and points not in found.values():
+            found[run["name"]] = points
+    return found
 
 
 def read_run(path, paths):

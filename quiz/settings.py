@@ -78,8 +78,8 @@ def check_values(stop, config):
         wrong = [key for key, text in FORMAT.items() if (kind.get(key) or "") != text]
         if wrong:
             stop(f"{wrong[0]} が「{FORMAT[wrong[0]]}」でないと、手順4と違う書式の学習になります。直してください。", wrong[0])
-    for key in ("fsdp_config", "deepspeed"):
-        if not isinstance(config.get(key) or {}, dict if key == "fsdp_config" else (dict, str)):
+    for key, kinds in {"fsdp_config": dict, "deepspeed": (dict, str)}.items():
+        if not isinstance(config.get(key) or {}, kinds):
             stop(f"{key} の形が違います (docs/models.md に例)。", key)
     choices = {"adapter": ("lora", "qlora"), "optimizer": (*OptimizerNames, *CustomSupportedOptimizers),
                "lr_scheduler": (*SchedulerType, "one_cycle", "rex"), "save_strategy": tuple(SaveStrategy)}

@@ -17,7 +17,7 @@ from quiz.check import check
 from quiz.config import REPORT, read_config
 from quiz.curve import Curve
 from quiz.files import fail
-from quiz.model import compute_exactly, precision
+from quiz.model import compute_exactly
 from quiz.record import Record, complete, describe, find_previous, lock
 from quiz.results import read_quiz
 from quiz.screen import LOG, Progress, hush
@@ -51,8 +51,7 @@ class Plugin(BasePlugin):
     def prepare(self, cfg, speaks):
         """点検し、続きからか初めからかを決める。speaks なら、それを画面に出す。"""
         path, world = str(cfg.axolotl_config_path), int(os.environ.get("WORLD_SIZE", 1))
-        summary = check(cfg.to_dict(), path, world)
-        dtype = precision(cfg.bf16, cfg.fp16, torch.cuda.get_device_capability() if torch.cuda.is_available() else None)
+        summary, dtype = check(cfg.to_dict(), path, world)
         cfg.bf16, cfg.fp16 = dtype == "bfloat16", dtype == "float16"
         self.report, self.next = describe(cfg, world), next_command(cfg, path)
         self.questions = read_quiz([cfg.learning_curve]) if cfg.learning_curve and Path(cfg.learning_curve).is_file() else []
