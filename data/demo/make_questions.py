@@ -51,8 +51,8 @@ def read_facts(folder):
 
 
 def usable(templates, fact):
-    """hint のない事実では、hint を使わない言い回しだけを返す。"""
-    return [t for t in templates if fact["hint"] or "{hint}" not in t]
+    """hint のある事実では hint を使う言い回しだけを、ない事実では使わない言い回しだけを返す。"""
+    return [t for t in templates if ("{hint}" in t) == bool(fact["hint"])]
 
 
 def question_row(fact, candidates):
