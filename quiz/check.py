@@ -3,17 +3,17 @@
     python -m quiz.check qlora-opencalm.yml      # 点検だけ。モデルの取得は、設定とトークナイザだけ
 """
 
-import argparse
 import os
 import re
 from collections import Counter
 from pathlib import Path
 
+from quiz.command import Parser, start
 from quiz.config import read_config
 from quiz.devices import check_devices
-from quiz.files import fail, read_text, reason
+from quiz.files import fail, read_records, read_text, reason
 from quiz.memory import available, estimate
-from quiz.model import encode_prompts, load_tokenizer, precision, quiet
+from quiz.model import encode_prompts, load_tokenizer, precision, quiet, why_unreadable
 from quiz.prepare import why_prepare
 from quiz.results import read_quiz
 from quiz.settings import check_settings, where
@@ -32,9 +32,8 @@ def check_model(stop, yaml):
         stop(f"base_model {base} はアダプタのフォルダです。基のモデルにしてください。", "base_model")
     try:
         kind, why = transformers.PreTrainedConfig.get_config_dict(base)[0].get("model_type"), why_prepare(base)
-    except OSError:
-        stop(f"base_model {base} を取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめてください。"
-             "承認の要るモデルは、先に hf auth login が要ります。", "base_model")
+    except Exception as e:  # 手元にないときも、Hub につながらないときも、設定が壊れているときも
+        stop(f"base_model {base} を読めません: {why_unreadable(base, e)}。", "base_model")
     if why:
         target = f"{Path(base).name}-prepared"
         stop(f"{base} {why}。python -m quiz.prepare {base} {target} で直し、base_model を ./{target} にしてください。", "base_model")
@@ -80,6 +79,9 @@ def check(yaml, path, world):
     free, capability = available(stop)
     place = "GPU のメモリ" if capability else "メモリ"
     questions = [q for dataset in yaml["datasets"] for q in read_converted(dataset["path"], STEP1)]
+    for dataset in yaml["datasets"]:
+        if any(row.get("input") for _, row in read_records(dataset["path"], STEP1)):
+            stop(f"{dataset['path']} は評価用のファイルで、学習には使えません。{STEP1}", "path")
     if yaml.get("learning_curve") and Path(yaml["learning_curve"]).is_file():
         read_quiz([yaml["learning_curve"]])
     if not questions:
@@ -103,7 +105,7 @@ def check(yaml, path, world):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("yaml", help="確かめる YAML")
     path = parser.parse_args().yaml
     config = read_config(path)
@@ -115,4 +117,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

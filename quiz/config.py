@@ -51,6 +51,10 @@ def digest(path):
 def find_model(config, config_path, model=None, use_base=False):
     """(基のモデル, アダプタのフォルダまたは None) を返す。model はアダプタのフォルダでも、モデルのフォルダや名前でもよい。"""
     base = config["base_model"]
+    if model and (Path(model).is_file() or model.startswith((".", "/")) and not Path(model).is_dir()):
+        fail(f"--model {model} というフォルダはありません。場所を確かめてください。")
+    if model and use_base:
+        fail("--base と --model は、どちらか 1 つにしてください (学習前のモデルなら --base だけ)。")
     if model and not (Path(model) / "adapter_config.json").exists():
         return model, None
     if use_base:
@@ -58,8 +62,10 @@ def find_model(config, config_path, model=None, use_base=False):
     adapter, launch = model or config["output_dir"], f"accelerate launch -m axolotl.cli.train {config_path}"
     report = read_report(adapter)
     if report and not report["finished"]:
-        fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。手順3のコマンドで続けてください: "
-             f"{launch} (途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
+        more = f" --output_dir {model} ..." if model else ""
+        fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。"
+             f"始めたときと同じコマンドで続けてください: {launch}{more} "
+             f"(途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
     todo = f"先に手順3の学習をしてください: {launch} (学習前のモデルなら --base)。"
     for name in ("adapter_config.json", WEIGHTS):
         if not Path(adapter, name).exists():
@@ -76,14 +82,19 @@ def as_trained(config, adapter):
     return config | {key: report["settings"].get(key) for key in ("load_in_4bit", "tokenizer_type")} if report else config
 
 
-def check_adapter(adapter):
-    """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。気を付けることがあれば、その文を返す (なければ None)。"""
+def check_adapter(adapter, quiz=()):
+    """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。気を付けることの文のリストを返す。
+
+    quiz は、これから解く問題のファイル。
+    """
     report = read_report(adapter)
     if not report:
-        return f"注意: {Path(adapter, REPORT)} がないので、{adapter} をこの書式で最後まで学習したのか確かめられません。"
+        return [f"{Path(adapter, REPORT)} がないので、{adapter} をこの書式で最後まで学習したのか確かめられません。"]
     try:
         read_question(report["example"])
     except (ValueError, KeyError, TypeError):
         fail(f"{adapter} は別の書式で学習したアダプタです。書式を元に戻すか、手順1からやり直してください。")
     changed = [path for path, before in report["train_files"].items() if digest(path) not in (before, None)]
-    return f"注意: {adapter} は、今の {'、'.join(changed)} ではなく、書き換える前のもので学習したアダプタです。" if changed else None
+    trained = [str(path) for path in quiz if digest(path) in report["train_files"].values()]
+    return [*(f"{adapter} は、今の {path} ではなく、書き換える前のもので学習したアダプタです。" for path in changed),
+            *(f"{path} は {adapter} の学習に使った問題です。正解率は実力を表しません。" for path in trained)]

@@ -86,13 +86,30 @@ def load_model(base, adapter, config, device):
     return (PeftModel.from_pretrained(model, adapter) if adapter else model).eval()
 
 
+def why_unreadable(base, error):
+    """base (手元のフォルダか Hub の名前) のモデルを読めない理由と、次にすること。error はライブラリの例外。"""
+    from httpx import HTTPError
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    if str(base).startswith((".", "/")) and not Path(base).is_dir():
+        return "そのフォルダはありません。場所を確かめてください"
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:  # transformers は、Hub の例外を別の例外に包む
+        chain.append(cause)
+    if any(isinstance(e, (GatedRepoError, RepositoryNotFoundError)) for e in chain):
+        return ("Hub にその名前のモデルがないか、承認が要ります。名前 (手元のフォルダならその場所) を確かめてください "
+                "(承認の要るモデルは、先に hf auth login)")
+    # つながらないときの例外はいろいろで、最後は RuntimeError (閉じた接続) のこともある。
+    if not Path(base).is_dir() and any(isinstance(e, (OSError, HTTPError)) or "client has been closed" in str(e) for e in chain):
+        return "Hub から取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめて、同じコマンドをもう一度実行してください"
+    return f"{reason(error)}。base_model と output_dir を確かめてください"
+
+
 def load(base, adapter, config, device, prompts):
     """(tokenizer, model, prompts のトークン列のリスト) を返す。読めなければ 1 行で終わる。"""
-    from safetensors import SafetensorError
-
     try:
         tokenizer = load_tokenizer(base, config)
         encoded = encode_prompts(tokenizer, base, prompts)  # 重みを読む前に、トークナイザの間違いが分かる
         return tokenizer, load_model(base, adapter, config, device), encoded
-    except (OSError, ValueError, RuntimeError, AttributeError, ImportError, KeyError, TypeError, SafetensorError) as e:
-        fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません ({reason(e)})。base_model、output_dir、通信を確かめてください。")
+    except Exception as e:  # 壊れた重み、足りないファイル、つながらない網: ライブラリごとに違う
+        fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません: {why_unreadable(base, e)}。")

@@ -8,13 +8,13 @@
   Llama では、PreTrainedTokenizerFast は先頭の空白と BOS を黙って落とすので、SentencePiece そのものの結果と比べる。
 """
 
-import argparse
 import json
 import re
 import shutil
 import tempfile
 from pathlib import Path
 
+from quiz.command import Parser, start
 from quiz.files import fail, reason
 from quiz.model import quiet
 from quiz.prompt import Question
@@ -112,7 +112,7 @@ def prepare(source, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("source", help="hugging face のモデル名、または手元のフォルダ")
     parser.add_argument("output", type=Path, help="書き出すフォルダ (まだないもの)")
     args = parser.parse_args()
@@ -126,10 +126,11 @@ def main():
             prepare(args.source, Path(work, "model"))
         except (OSError, ValueError, KeyError, HTTPError) as e:
             lost = not Path(args.source).is_dir() and isinstance(e, (OSError, HTTPError))
-            fail(f"{args.source}: {'取得できません' if lost else reason(e)}。モデル名、ネットワーク、空き容量を確かめてください。")
+            what = f"{Path(e.filename).name} が{reason(e)}" if isinstance(e, OSError) and e.filename else reason(e)
+            fail(f"{args.source}: {'取得できません' if lost else what}。モデル名、ネットワーク、空き容量を確かめてください。")
         Path(work, "model").rename(args.output)
     print(f"{args.output} に書きました。qlora-opencalm.yml の 1 行目を base_model: {args.output} にしてください。")
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers.utils import cached_file
 
 from quiz.config import read_report
-from quiz.files import fail
+from quiz.files import fail, lock, reason
 from quiz.results import mark
 
 NOT_COMPARED = {"hardware", "versions", "training"}
@@ -65,7 +65,13 @@ def ask(solver, path, run, state, batch_size=None, batch_tokens=None):
     """まだ答えていない問題を全プロセスで分けて解き、全問の答え (mark の dict と ID、seconds) を ID の順に返す。"""
     rank, world, total = state.process_index, state.num_processes, len(solver.questions)
     run = gather_object([run])[0]  # ファイルの更新時刻は、計算機によって違うかもしれない
-    own, parts = path.with_name(f"{path.name}.part{rank}"), {part: read_part(part, run) for part in parts_of(path)}
+    own = path.with_name(f"{path.name}.part{rank}")
+    try:
+        own.touch()
+    except OSError as e:
+        fail(f"{own} に書けません ({reason(e)})。-o で別の場所を指定してください。")
+    lock(own, f"もう 1 つの run_quiz.py が {path} のために解いています。終わるのを待つか、-o で別の名前にしてください。")
+    parts = {part: read_part(part, run) for part in parts_of(path)}
     # 別の計算機にある分も集める。全員が読み終えるまで返らないので、読んでいるファイルに誰かが書き足すことはない。
     done = {r["ID"]: r for r in gather_object([r for lines in parts.values() for r in lines[1:]])}
     hits = sum(r["hit"] for r in done.values())
@@ -86,7 +92,7 @@ def ask(solver, path, run, state, batch_size=None, batch_tokens=None):
                 bar.set_postfix_str(f"正解率 {hits / len(done):.3f}", refresh=False)
                 bar.update(min(len(batch) * world, bar.total - bar.n))
     except OSError as e:
-        fail(f"{own} に書けません ({e.strerror})。空き容量を確かめるか、-o で別の場所を指定してください。")
+        fail(f"{own} に書けません ({reason(e)})。空き容量を確かめるか、-o で別の場所を指定してください。")
     done = {r["ID"]: r for r in gather_object(list(done.values()))}
     return [done[i] for i in range(total)]
 

@@ -5,7 +5,6 @@
      "first_loss": 8.8, "last_loss": 0.1, "curve": [{"epoch": 0, "step": 0, "accuracy": 0.84}, ...]}
 """
 
-import fcntl
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from transformers import TrainerCallback
 
 from quiz.config import REPORT, WEIGHTS, digest, read_report, same_model
 from quiz.curve import NAME
-from quiz.files import fail, read_records, write_json
+from quiz.files import fail, lock, read_records, reason, write_json
 from quiz.screen import LOG
 
 # 学習の結果に関わらない設定。ほかが 1 つでも違えば、別の学習である。
@@ -35,18 +34,13 @@ def last_checkpoint(folder):
             return path
 
 
-def lock(folder):
-    """folder を、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1 行で終わる。"""
+def occupy(folder):
+    """output_dir を作り、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1 行で終わる。"""
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as e:
-        fail(f"output_dir の {folder} を作れません ({e.strerror})。別の場所にしてください。")
-    try:  # 開いたままにする: プロセスが終われば、どう終わっても解ける
-        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        fail(f"{folder} では、もう 1 つの学習が動いています。終わるのを待つか、その端末で Ctrl-C を押してください。")
-    except OSError:
-        pass  # ロックのないファイルシステム
+        fail(f"output_dir の {folder} を作れません ({reason(e)})。別の場所にしてください。")
+    lock(folder, f"{folder} では、もう 1 つの学習が動いています。終わるのを待つか、その端末で Ctrl-C を押してください。")
 
 
 def differences(old, new, folder):

@@ -18,7 +18,7 @@ from quiz.config import REPORT, read_config
 from quiz.curve import Curve
 from quiz.files import fail
 from quiz.model import compute_exactly
-from quiz.record import Record, complete, describe, find_previous, lock
+from quiz.record import Record, complete, describe, find_previous, occupy
 from quiz.results import read_quiz
 from quiz.screen import LOG, Progress, hush
 
@@ -56,7 +56,7 @@ class Plugin(BasePlugin):
         self.report, self.next = describe(cfg, world), next_command(cfg, path)
         self.questions = read_quiz([cfg.learning_curve]) if cfg.learning_curve and Path(cfg.learning_curve).is_file() else []
         if os.environ.get("RANK", "0") == "0":
-            lock(cfg.output_dir)
+            occupy(cfg.output_dir)
         previous, checkpoint = find_previous(cfg.output_dir, self.report)
         if previous and (previous["finished"] or complete(cfg.output_dir, previous, checkpoint)):
             if speaks:

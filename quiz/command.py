@@ -1,0 +1,85 @@
+"""学生の打つコマンドの入口: 引数の間違いも、中断も、日本語の 1 行で言う。"""
+
+import argparse
+import os
+import re
+import sys
+
+from quiz.files import fail
+from quiz.prompt import MAX_CHOICES
+
+# argparse の英語と、その日本語
+WORDS = {
+    r"unrecognized arguments: (.*)": r"\1 という引数はありません",
+    r"argument (\S+)[^:]*: expected .*": r"\1 の後に値がありません",
+    r"argument (\S+)[^:]*: invalid int value: (.*)": r"\1 は整数にしてください (\2 ではなく)",
+    r"argument (\S+)[^:]*: (.*)": r"\1: \2",
+    r"the following arguments are required: (.*)": r"\1 がありません",
+    r"ambiguous option: (\S+) could match (.*)": r"\1 は、\2 のどれか分かりません"}
+
+
+class Parser(argparse.ArgumentParser):
+    """使い方は、スクリプトの docstring。"""
+
+    def __init__(self, description):
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        for english, japanese in WORDS.items():
+            if re.fullmatch(english, message):
+                message = re.sub(english, japanese, message)
+                break
+        fail(f"{message}。使い方は {self.prog} -h で見られます。")
+
+
+class Patient:
+    """読む相手 (| head など) が先に終わっても、書く側は終わりまで進むようにする stdout。"""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        return self.attempt(self.stream.write, text)
+
+    def flush(self):
+        self.attempt(self.stream.flush)
+
+    def attempt(self, method, *args):
+        try:
+            return method(*args)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
+def start(main):
+    """main() を実行する。Ctrl-C でも、読む相手が先に終わっても、traceback を出さない。"""
+    sys.stdout = Patient(sys.stdout)
+    try:
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        fail("中断しました。同じコマンドをもう一度実行してください (手順3と手順4は、続きから始まります)。")
+
+
+def whole_number(low, high=None):
+    """low 以上 high 以下の整数だけを受け付ける、argparse の type。"""
+    def convert(text):
+        if not text.isdecimal() or int(text) < low or high and int(text) > high:
+            raise argparse.ArgumentTypeError(f"{low} 以上{f' {high} 以下' if high else ''}の整数にしてください")
+        return int(text)
+    return convert
+
+
+def arguments(description, source, target):
+    """手順1と手順2に共通の引数の ArgumentParser。"""
+    parser = Parser(description)
+    parser.add_argument("source", nargs="*", default=[source], metavar="FILE",
+                        help=f"クイズ王か JCommonsenseQA の JSON、CSV、TSV。いくつでも (既定: {source})")
+    parser.add_argument("-o", "--output", default=target, help=f"書き出すファイル (既定: {target})")
+    parser.add_argument("--num-choices", type=whole_number(2, MAX_CHOICES), help="選択肢の数 (既定: 5。候補が少ない行はその数)")
+    parser.add_argument("--seed", type=int, default=0, help="選択肢を選ぶ乱数の種 (既定: 0)")
+    parser.add_argument("--max-questions", type=whole_number(1), help="この数だけ書いて終わる")
+    return parser
