@@ -1,4 +1,4 @@
-"""手順2: クイズ王の JSON を、評価用の quiz.json に変換する。
+"""手順2: 問題のファイル (形は手順1と同じ) を、評価用の quiz.json に変換する。
 
     python convert_eval.py                                # data/dev1_questions.json → quiz.json
     python convert_eval.py data/dev2_questions.json -o quiz-dev2.json
@@ -11,9 +11,9 @@
 import sys
 from pathlib import Path
 
-from quiz.files import write_json
+from quiz.command import arguments, start
 from quiz.prompt import eval_record
-from quiz.source import arguments, normalize, read_converted, read_questions
+from quiz.source import normalize, read_converted, read_questions, write_converted
 
 
 def main():
@@ -25,13 +25,14 @@ def main():
     if known:
         trained = {normalize(q.text) for q in read_converted(args.train, "手順1をやり直してください: python convert_train.py")}
         leaks = sum(normalize(q.text) in trained for q in questions)
-    write_json(args.output, [eval_record(q) | q.extra for q in questions])
+    write_converted(args.output, [eval_record(q) | q.extra for q in questions])
     if not known:
         print(f"注意: {args.train} がないので、学習した問題と重なるかは調べていません (--train で指定できます)。", file=sys.stderr)
     if leaks:
         print(f"注意: {leaks} 問は {args.train} にもあります。学習した問題での正解率は実力を表しません。", file=sys.stderr)
-    print(f"{args.output} に書きました。次は: accelerate launch -m axolotl.cli.train qlora-opencalm.yml")
+    config = next(Path(args.source[0]).parent.glob("qlora-*.yml"), "qlora-opencalm.yml")  # デモの問題なら、デモの設定
+    print(f"{args.output} に書きました。次は: accelerate launch -m axolotl.cli.train {config}")
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

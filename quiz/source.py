@@ -1,14 +1,23 @@
-"""問題のファイルを Question にする: クイズ王 (AI王 / JAQKET) の JSON と、手順1と手順2で変換したファイル。"""
+"""問題を Question にする: 元の問題 (どの形かは readers.py) から選択肢を引き、手順1と手順2で変換したファイルを読み戻す。"""
 
-import argparse
+import json
 import random
 import unicodedata
 from collections import Counter
+from pathlib import Path
 
-from quiz.files import fail, read_records
-from quiz.prompt import MAX_CHOICES, Question, read_question
+from quiz.files import fail, read_records, write_json
+from quiz.prompt import Question, read_question
+from quiz.readers import FORMAT, one_line, read_rows
 
-FORMAT = "クイズ王の形式と入手方法は data/README.md へ。"
+# その名前の項目があれば、何のファイルか。初めに当てはまるもの
+KINDS = {"answer_entity": "変換する前の問題", "hit": "手順4の結果", "elapsed_time": "手順4の結果",
+         "instruction": "手順1か手順2で変換した問題"}
+
+
+def kind_of(record):
+    """記録が、どの手順のファイルのものか。分からなければ None。"""
+    return next((kind for key, kind in KINDS.items() if key in record), None)
 
 
 def normalize(text):
@@ -21,12 +30,15 @@ def draw_choices(row, num_choices, seed):
 
     乱数の種は seed と qid なので、ある行の選択肢は前後の行に左右されない。
     num_choices が None なら 5 択 (候補がそれより少ない行は候補の数)。
+    順の決まった選択肢 (row["choices"]) があり、数も同じなら、そのまま使う。
     """
-    answer, candidates = " ".join(row["answer_entity"].split()), {}
+    answer, candidates = one_line(row["answer_entity"]), {}
     for c in row["answer_candidates"]:
-        candidates.setdefault(normalize(c), " ".join(c.split()))
+        candidates.setdefault(normalize(c), one_line(c))
     if normalize(answer) not in candidates:
         raise ValueError("正解が候補にない")
+    if "choices" in row and num_choices in (None, len(row["choices"])):
+        return [one_line(c) for c in row["choices"]], row["label"]
     n = num_choices or min(5, len(candidates))
     if len(candidates) < max(n, 2):
         raise ValueError("候補が足りない")
@@ -37,65 +49,87 @@ def draw_choices(row, num_choices, seed):
 
 
 def check_row(where, row):
-    """必要な項目がそろっていなければ、その行 where を言って終わる。"""
+    """必要な項目がそろっていなければ、その場所 where を言って終わる。"""
+    if kind_of(row) not in (None, "変換する前の問題"):
+        fail(f"{where}: {kind_of(row)}のファイルです。変換する前の問題を指定してください (例: data/train_questions.json)。")
     for key in ("question", "answer_entity", "answer_candidates"):
-        texts = row.get(key) if key == "answer_candidates" else [row.get(key)]
+        if key not in row:
+            fail(f"{where}: {key} がありません。{FORMAT}")
+        texts = row[key] if key == "answer_candidates" else [row[key]]
         if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
-            fail(f"{where}: {key} がないか、文字列{'の配列' if key == 'answer_candidates' else ''}ではありません。{FORMAT}")
+            what = "の配列" if key == "answer_candidates" else ""
+            fail(f"{where}: {key} が、空でない文字列{what}ではありません ({str(row[key])[:20]}。数や null も \" で囲みます)。{FORMAT}")
 
 
-def read_questions(path, num_choices=None, seed=0, max_questions=None):
-    """クイズ王の JSON を読んで Question のリストを返し、読んだ数、飛ばした数と理由、正解の位置を表示する。"""
-    questions, seen, skipped = [], set(), Counter()
-    for n_read, (line, row) in enumerate(read_records(path, FORMAT), 1):
-        check_row(f"{path}:{line}", row)
-        # クイズ王の問題文の _ は穴埋めの印で、問題の文字ではない。
-        text = " ".join(row["question"].replace("_", "").split())
-        # 問題文が同じでも候補が違えば別の問題 (「カタカナはどれ?」など)。
-        identity = text, frozenset(row["answer_candidates"])
-        try:
-            if identity in seen:
-                raise ValueError("問題が重複")
-            choices, label = draw_choices(row, num_choices, seed)
-        except ValueError as e:
-            skipped[str(e)] += 1
-            continue
-        seen.add(identity)
-        questions.append(Question(text, tuple(choices), label, {key: row[key] for key in ("qid", "genre") if key in row}))
+def read_questions(paths, num_choices=None, seed=0, max_questions=None):
+    """問題のファイルを読んで Question のリストを返し、学習の前に知っておきたいことを表示する。"""
+    questions, seen, skipped, n_read = [], {}, {}, 0
+    for where, row in (item for path in paths for item in read_rows(path)):
         if len(questions) == max_questions:
             break
+        check_row(where, row)
+        n_read, text = n_read + 1, one_line(row["question"])
+        # 問題文が同じでも候補が違えば別の問題 (「カタカナはどれ?」など)。
+        identity = normalize(text), frozenset(map(normalize, row["answer_candidates"]))
+        try:
+            if identity in seen:
+                raise ValueError("問題が重複" if seen[identity] == normalize(row["answer_entity"]) else "同じ問題で正解が違う")
+            if any(unicodedata.category(c) == "Cc" for c in "".join([text, *map(one_line, row["answer_candidates"])])):
+                raise ValueError("制御文字がある")
+            choices, label = draw_choices(row, num_choices, seed)
+        except ValueError as e:
+            skipped.setdefault(str(e), []).append(where.rpartition(":")[2])
+            continue
+        seen[identity] = normalize(row["answer_entity"])
+        questions.append(Question(text, tuple(choices), label, {key: row[key] for key in ("qid", "genre") if key in row}))
+    names = " ".join(map(str, paths))
     if not questions:
-        fail(f"{path}: 使える問題が 1 問もありません ({dict(skipped)})。--num-choices と元のファイルを確かめてください。")
-    reasons = "".join(f", {reason} {n}" for reason, n in skipped.items())
-    print(f"{path}: 読んだ {n_read} 問 / 書く {len(questions)} 問 / 飛ばした {skipped.total()} 問{reasons}")
-    print("正解の位置: " + "  ".join(f"{k}: {n}" for k, n in sorted(Counter(q.label for q in questions).items())))
+        reasons = "、".join(f"{reason} {len(lines)}" for reason, lines in skipped.items()) or "0 行"
+        fail(f"{names}: 使える問題が 1 問もありません ({reasons})。--num-choices と元のファイルを確かめてください。")
+    reasons = "".join(f", {reason} {len(lines)} ({some(lines)} 行)" for reason, lines in skipped.items())
+    print(f"{names}: 読んだ {n_read} 問 / 書く {len(questions)} 問 / 飛ばした {n_read - len(questions)} 問{reasons}")
+    print("\n".join(describe(questions)))
     return questions
+
+
+def some(lines):
+    """初めの 5 つ。"""
+    return "、".join(lines[:5]) + (" など" if len(lines) > 5 else "")
+
+
+def describe(questions):
+    """選択肢と正解についての、何行か。"""
+    counts, n = Counter(len(q.choices) for q in questions), len(questions)
+    yield "正解の位置: " + "  ".join(f"{k}: {m}" for k, m in sorted(Counter(q.label for q in questions).items()))
+    if len(counts) > 1:
+        yield "選択肢の数: " + "  ".join(f"{k} 択: {m} 問" for k, m in sorted(counts.items()))
+    longest, chance = 0.0, sum(1 / len(q.choices) for q in questions) / n
+    for q in questions:
+        lengths = [len(choice) for choice in q.choices]
+        longest += (lengths[q.label] == max(lengths)) / lengths.count(max(lengths))
+    yield f"正解が最も長い選択肢: {100 * longest / n:.1f} % (当てずっぽうは {100 * chance:.1f} %。ずっと高ければ、長さで当てられます)"
+    inside = sum(normalize(q.choices[q.label]) in normalize(q.text) for q in questions)
+    if inside:
+        yield f"注意: {inside} 問は、正解が問題文の中にあります。"
 
 
 def read_converted(path, todo):
     """train-5-inst.json か quiz.json の問題を、順に Question で返す。書式が違えば、todo (次にすること) を言って終わる。"""
     for line, record in read_records(path, todo):
+        if kind_of(record) in ("変換する前の問題", "手順4の結果"):  # 手順4の結果の output は、正解ではなくモデルの回答
+            fail(f"{path}:{line}: {kind_of(record)}のファイルです。{todo}")
         try:
             yield read_question(record)
         except (ValueError, KeyError, TypeError, AttributeError) as e:
             fail(f"{path}:{line}: {f'{e} がありません' if isinstance(e, KeyError) else e}。{todo}")
 
 
-def whole_number(low, high=None):
-    """low 以上 high 以下の整数だけを受け付ける、argparse の type。"""
-    def convert(text):
-        if not text.isdecimal() or int(text) < low or high and int(text) > high:
-            raise argparse.ArgumentTypeError(f"{low} 以上{f' {high} 以下' if high else ''}の整数にしてください")
-        return int(text)
-    return convert
-
-
-def arguments(description, source, target):
-    """手順1と手順2に共通の引数の ArgumentParser。"""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", nargs="?", default=source, help=f"クイズ王の JSON (既定: {source})")
-    parser.add_argument("-o", "--output", default=target, help=f"書き出すファイル (既定: {target})")
-    parser.add_argument("--num-choices", type=whole_number(2, MAX_CHOICES), help="選択肢の数 (既定: 5。候補が少ない行はその数)")
-    parser.add_argument("--seed", type=int, default=0, help="選択肢を選ぶ乱数の種 (既定: 0)")
-    parser.add_argument("--max-questions", type=whole_number(1), help="この数だけ書いて終わる")
-    return parser
+def write_converted(path, records):
+    """records を書く。もうあるファイルは、同じ手順で作ったものだけを書き換える (元の問題や設定を壊さないように)。"""
+    try:
+        before = json.loads(Path(path).read_text(encoding="utf-8"))[0].keys() if Path(path).is_file() else records[0].keys()
+    except (ValueError, LookupError, TypeError, AttributeError, OSError):
+        before = ()
+    if [key in before for key in ("input", "hit")] != ["input" in records[0], False] or "instruction" not in before:
+        fail(f"{path} は、この手順で作ったファイルではないので、書き換えません。-o で別の名前にするか、要らなければ消してください。")
+    write_json(path, records)
