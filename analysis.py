@@ -2,7 +2,7 @@
 
     python analysis.py                                    # ここにある result*.json すべて
     python analysis.py result.json --genre                # 分野ごとの内訳も
-    python analysis.py --table --published                # Markdown の表。区間と検定つき。チュートリアルの 70 行と並べる
+    python analysis.py --table --published                # Markdown の表。区間と検定つき。チュートリアルの 217 行と並べる
     python analysis.py --errors                           # 番号の偏り、確信度と正解率、自信のある間違い
     python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
@@ -11,14 +11,15 @@
 答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
 """
 
-import argparse
 from pathlib import Path
 
-from quiz import figure, files, page, report, results, tables
+from quiz import figure, files, page, report, runs, tables
+from quiz.command import Parser, start
+from quiz.mistakes import mistakes
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる")
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
     parser.add_argument("--table", action="store_true", help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す")
@@ -27,25 +28,26 @@ def main():
     parser.add_argument("--plot", metavar="FILE", help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)")
     parser.add_argument("--html", metavar="FILE", help="全問を見て回るページ (.html)。ネットワークは使わない")
     args = parser.parse_args()
-    paths = args.results or sorted(map(str, Path().glob("result*.json")))
+    # result* と打つと result.log も混じる。同じファイルは 1 度だけ。
+    paths = list(dict.fromkeys(p for p in args.results if not p.endswith(".log"))) or sorted(map(str, Path().glob("result*.json")))
     if not paths and (not args.published or args.errors or args.html):
         files.fail("result*.json がありません。先に手順4を実行してください: python run_quiz.py")
     for option, path, suffixes in (("--plot", args.plot, (".png", ".svg", ".pdf")), ("--html", args.html, (".html",))):
         if path and Path(path).suffix not in suffixes:  # 結果のファイルを書きつぶさないためでもある
             files.fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
 
-    runs = [results.read_run(path, paths) for path in paths]
-    made = tables.make_tables(runs) if args.table or args.published or args.plot else {}
+    read = [runs.read_run(path, paths) for path in paths]
+    made = tables.make_tables(read) if args.table or args.published or args.plot else {}
     made = tables.with_published(made) if args.published else made
     if args.plot:
-        files.write(args.plot, figure.plot(made, results.curves(runs), Path(args.plot).suffix[1:]))
+        files.write(args.plot, figure.plot(made, runs.curves(read), Path(args.plot).suffix[1:]))
     if args.html:
-        files.write(args.html, page.page(runs))
+        files.write(args.html, page.page(read))
     if args.table or args.published:
-        print(report.markdown(made, args.table or runs, args.published), end="")
-    for run in runs:
+        print(report.markdown(made, args.table or read, args.published), end="")
+    for run in read:
         if args.errors:
-            print(report.mistakes(run))
+            print(mistakes(run))
         elif not (args.table or args.published):
             print(report.summary_lines(run, args.genre))
     for path in filter(None, (args.plot, args.html)):
@@ -53,4 +55,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

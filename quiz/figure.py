@@ -33,7 +33,7 @@ def plot(tables, curves, suffix):
     heights = [max(sizes[i:i + columns]) for i in range(0, len(sizes), columns)]  # 段ごとの、棒の組の数
     figure = Figure(figsize=(5 * columns + 1, 0.6 + sum(0.9 + 0.34 * h for h in heights)), layout="constrained")
     axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=[h + 0.6 for h in heights])
-    handles, limit = {}, max(row["interval"][1] for row in every) + 0.1
+    handles, limit = {}, max(x for row in every for x in (row["interval"][1], row["chance"] or 0, row["likelihood"] or 0)) + 0.1
     for i, (ax, key, rows) in enumerate(zip(axes.flat, tables, panels)):
         for y, row in enumerate(rows):
             before = row["base"] if row.get("base") and row["base"] is not row else None
@@ -42,7 +42,9 @@ def plot(tables, curves, suffix):
                 low, high = bar["interval"]
                 whiskers = [[max(0, bar["score"] - low)], [max(0, high - bar["score"])]]  # 丸めの誤差から負にならないように
                 handles[label] = ax.barh(at, bar["score"], 0.4 if before else 0.6, color=COLORS[label], capsize=1.5, xerr=whiskers)
-                ax.text(high + 0.012 * limit, at, f"{bar['score']:.2f}", va="center", fontsize=7)
+                ax.text(0.995 * limit, at, f"{bar['score']:.2f}", va="center", ha="right", fontsize=7)
+                if bar["likelihood"] is not None:  # 棒の長さが 0 でも、番号の確率では高いことがある
+                    handles["番号の確率での正解率"] = ax.scatter(bar["likelihood"], at, marker="D", s=14, color="#333333", zorder=3)
             if row["chance"]:
                 handles["当てずっぽう"] = ax.vlines(row["chance"], y - 0.5, y + 0.5, color="#c53030", linestyle="--", linewidth=1)
         # 同じ段では棒の太さをそろえ、上から詰める。

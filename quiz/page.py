@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def page(runs):
-    """ページを文字列のリストで返す。問題は 1 度だけ持つ。page.html は 50 問ずつ表示し、文字はすべて textContent で入れる。"""
+    """ページを文字列のリストで返す。問題は 1 度だけ持つ。
+
+    page.html は 25 問ずつ、1 問を 1 枚のカードにして表示し、文字はすべて textContent で入れる。
+    """
     def embed(value):  # </script> や <!-- が問題文にあっても、そこで終わりと読まれないようにする
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
@@ -14,7 +17,10 @@ def page(runs):
         answers = []
         for r in run["records"]:
             question = r["genre"] or "", r["question"], r["lines"], r["correct_answer"], r["label"], r["shown"]
-            answers.append([questions.setdefault(question, len(questions)), int(r["hit"]), r["answered"], r["output"], r["probs"]])
+            k = r["answered"] if r["answered"] is not None and r["answered"] < len(r["lines"]) else -1
+            output = 0 if k >= 0 and r["output"] == r["lines"][k] else r["output"]  # ほとんどは選択肢のとおりなので、書かない
+            said = -1 if r["said"] is None else r["said"]
+            answers.append([questions.setdefault(question, len(questions)), int(r["hit"]), r["answered"], said, output, r["probs"]])
         parts.append(embed({"name": run["name"], "answers": answers}))
     head, tail = Path(__file__).with_name("page.html").read_text(encoding="utf-8").split("DATA")
     return [head, '{"runs":[', ",".join(parts), '],"questions":', embed(list(questions)), "}", tail]

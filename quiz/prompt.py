@@ -87,3 +87,9 @@ def read_label(answer):
     start = rf"\s*{re.escape(before)}\s*([0-9])\s*{re.escape(after) or '(?![0-9])'}"
     match = re.match(start, unicodedata.normalize("NFKC", answer))
     return match[1] if match else ""
+
+
+def read_choice(answer):
+    """回答の行から、番号の後の文字 (選択肢) を読む。「2: クリオネ」→ "クリオネ"。その形でなければ ""。"""
+    match = pattern(ANSWER).fullmatch(answer)
+    return match["choice"] if match else ""

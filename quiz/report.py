@@ -1,21 +1,31 @@
 """結果を文字で見せる: チュートリアルの 1 行、Markdown の表、間違いの一覧。"""
 
-from collections import Counter
-from statistics import fmean
 
-from quiz.scores import ALPHA, scores, wilson
+from quiz import rotations
+from quiz.scores import ALPHA, scores
+from quiz.tables import by_training
 
 COLUMNS = ["Model", "Environment", "Score", "Latency"]
 MORE_COLUMNS = ["n", "95% CI", "Unparsed", "Likelihood", "Chance", "vs best", "vs base"]
+DIFFERENCES = ["A", "B", "共通の n", "差 A - B", "差の 95% CI", "片方だけ正解", "p", "要る n"]
+TRAININGS = ["種だけが違う学習", "種", "n", "平均", "95% CI", "学習ごとの SD", "学習の SE", "問題の SE"]
 INTERVAL = "{:.3f}-{:.3f}"
 NOTE = f"""\
-Score: 生成した回答の正解率。95% CI: その Wilson の信頼区間。Unparsed: 番号を読み取れない回答。Likelihood: 番号の確率での正解率。
-Chance: 当てずっぽうの正解率。vs best、vs base: 同じ問題を解いた最良のモデル、学習前のモデルとの比較。+a -b は自分だけが正解した問題が
-a 問、相手だけが正解した問題が b 問。p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。≈ は最良と区別できない (p ≥ {ALPHA})。
+Model: 結果のファイルの名前。Environment: 問題のファイルの名前。Score: 生成した回答の正解率。
+Latency: 解くのにかかった秒の合計 (計算機が違えば比べられない)。n: 問題の数。95% CI: Score の Wilson の信頼区間。
+Unparsed: 番号を読み取れない回答。Likelihood: 番号の確率での正解率。Chance: 当てずっぽうの正解率。
+vs best、vs base: 表で最良の学習したモデル、同じモデルの学習前との比較。+a -b は自分だけが正解した問題が a 問、相手だけが正解した
+問題が b 問。p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。≈ は最良と区別できない (p ≥ {ALPHA})。
+比べるのは、モデルに見せた問題、選択肢、その順と、正解が同じ問題だけ。
+種だけが違う学習の表: 平均は学習ごとの Score の平均、SD はその標準偏差。SE は、学習と問題の選ばれ方による平均の標準誤差 (二元配置の分散分析)
+で、95% CI は両方を合わせた区間 (正規近似)。
+「(順の平均)」は --rotations の結果で、Score は番号の確率を順について平均した答えの正解率 (生成の正解率ではない)。
+差の表: 95% CI は Newcombe の区間 (対応のある割合の差)。要る n は、その差を検定が 8 割の確率で見つけるのに要る問題の数 (Connor の式)。
 """
 PUBLISHED_NOTE = """\
-公開の表 (dev5 から dev9) とは問題も計算機も違うので、Score や Latency の差は目安。公開の表に n はないので、Score がすべて
-整数/n になる最小の n を使った。
+公開の表は、この実装より前の run_quiz.py が別の計算機で出したもの。dev1 (quiz.json) と dev2 (quiz-dev2.json) は、全問を解いた結果なら
+同じ問題の公開の表に並ぶが、選択肢の引き方は違う。dev3 は JCommonsenseQA v1.1 の valid、dev4 は train。dev5 から dev9 の n は、桁の多い
+Score がすべて 整数/n になる最小の数。3 桁の Score は 2024-02 の版、ほかはチュートリアルの表から。
 """
 
 
@@ -29,10 +39,38 @@ def percent(value):
 
 def versus(row, name):
     """行 row の vs best か vs base の欄。"""
-    if f"vs {name}" not in row:
-        return name if row.get(name) is row else "-"
-    won, lost, p = row[f"vs {name}"]
-    return f"+{won} -{lost} {f'p={p:.3f}' if p >= 0.001 else 'p<0.001'}{' ≈' if name == 'best' and p >= ALPHA else ''}"
+    found = row.get(f"vs {name}")
+    if not found or not found["n"]:
+        return name if row.get(name) and row[name] is row else "-"
+    return f"+{found['won']} -{found['lost']} {p_value(found['p'])}{' ≈' if name == 'best' and found['p'] >= ALPHA else ''}"
+
+
+def p_value(p):
+    return f"p={p:.3f}" if p >= 0.001 else "p<0.001"
+
+
+def differences(rows):
+    """表の行どうしの差の表の行と、比べなかった組の説明。"""
+    lines, left = [], []
+    for row in rows:
+        for name in ("best", "base"):
+            other, found = row.get(name), row.get(f"vs {name}")
+            if not found or name == "best" and other["base"] is row:  # 最良とその学習前は、差 (学習後 - 学習前) を 1 度だけ
+                continue
+            if found["n"]:
+                low, high = found["interval"]
+                lines.append([row["name"], other["name"], str(found["n"]), f"{found['difference']:+.3f}", f"{low:+.3f} から {high:+.3f}",
+                              f"+{found['won']} -{found['lost']}", p_value(found["p"]), show(found["needed"], "{:,}")])
+            if found["why"]:
+                left.append(f"- {row['name']} と {other['name']}: {found['why']}")
+    return (["", *grid(DIFFERENCES, lines)] if lines else []) + (["", "比べなかったもの:", *left] if left else [])
+
+
+def trainings(rows):
+    """種だけが違う学習をまとめた表の行。"""
+    lines = [[str(t["names"][0]), ", ".join(map(str, t["seeds"])), str(t["n"]), f"{t['mean']:.4f}", INTERVAL.format(*t["interval"]),
+              f"{t['spread']:.4f}", f"{t['trainings']:.4f}", f"{t['questions']:.4f}"] for t in by_training(rows)]
+    return ["", *grid(TRAININGS, lines)] if lines else []
 
 
 def grid(header, rows):
@@ -50,7 +88,8 @@ def markdown(tables, full, published):
                      percent(row["unparsed"]), show(row["likelihood"], "{:.4f}"), show(row["chance"]), versus(row, "best"),
                      versus(row, "base")]
             lines.append([f"{row['name']:<30}", f"{row['environment']:<{width}}", *(cells if full else row["digits"])])
-        parts.append("\n".join([f"### Table for key: {key}", *grid(COLUMNS + (MORE_COLUMNS if full else []), lines), ""]))
+        more = [*differences(rows), *trainings(rows)] if full else []
+        parts.append("\n".join([f"### Table for key: {key}", *grid(COLUMNS + (MORE_COLUMNS if full else []), lines), *more, ""]))
     return "\n".join([*parts, NOTE + (PUBLISHED_NOTE if published else "")] if full else parts)
 
 
@@ -61,46 +100,10 @@ def summary_lines(run, by_genre):
         s = scores([r for r in run["records"] if genre in (None, r["genre"])])
         head = f"{genre}: {s['score']:.2f} ({s['n']} 問)" if genre else f"{s['n']} 問  読み取れない {percent(s['unparsed'])}"
         lines.append(f"    {head}  番号の確率 {show(s['likelihood'])}  当てずっぽう {show(s['chance'])}")
+    if run["rotations"]:
+        found = rotations.summary(run["rotations"])
+        lines.append(f"    選択肢の順を変えた全体: 正解率 {found['accuracy']:.2f}  どの順でも正解 {found['always']:.2f}  "
+                     f"どの順でも同じ選択肢 {found['consistent']:.2f}")
+    if run["rotations"]:
+        lines.append("    1 行目は、番号の確率を順について平均した答えの正解率 (生成の正解率ではない)")
     return "\n".join([f"{run['path']:<60} : {round(scores(run['records'])['score'], 4)}", *lines])
-
-
-def mistakes(run):
-    """番号の偏り、確信度と正解率、自信のある間違いを、Markdown の文字列で返す。"""
-    records = run["records"]
-    lines = [f"### {run['name']} ({len(records)} 問)", "", "番号の偏り。その番号を答えた割合、それが正解である割合、そのときの正解率", "",
-             *grid(["番号", "答えた", "正解", "正解率"], positions(records)), ""]
-    rated = [(max(r["probs"]) / (sum(r["probs"]) or 1), r) for r in records if r["probs"]]
-    if not rated:
-        return "\n".join([*lines, "番号の確率の記録がないので、確信度は出せません。", ""])
-    lines += ["確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。正解率の方が低ければ自信過剰", "",
-              *grid(["確信度", "問題数", "確信度の平均", "正解率", "95% CI"], calibration(rated)), "",
-              "自信のある間違い (確信度の高い順に 10 問まで)。確信度、問題、モデルの回答、正解", ""]
-    misses = [(confidence, r) for confidence, r in rated if not r["hit"] and r["likely"] != r["label"]]
-    for confidence, r in sorted(misses, key=lambda miss: -miss[0])[:10]:
-        question, output = " ".join(r["question"].split()), " ".join(r["output"].split())[:40]
-        lines.append(f"- {confidence:.3f} {question} → {output} (正解 {r['correct_answer']})")
-    return "\n".join([*lines, ""])
-
-
-def positions(records):
-    """番号ごとの [番号, 答えた割合, 正解である割合, 正解率]。"""
-    answered, right = Counter(r["answered"] for r in records), Counter(r["label"] for r in records)
-    hits = Counter(r["label"] for r in records if r["hit"])
-    labels = range(max(max(r["n_choices"] or 0, -1 if r["label"] is None else r["label"] + 1) for r in records))
-
-    def rate(*answers):
-        return percent(None if answered[None] else sum(answered[k] for k in answers) / len(records))
-
-    rows = [[str(k), rate(k), percent(right[k] / len(records)), show(hits[k] / right[k] if right[k] else None)] for k in labels]
-    return [*rows, ["ほかの番号", rate(*(answered.keys() - {None, -1, *labels})), "-", "-"], ["読み取れない", rate(-1), "-", "-"]]
-
-
-def calibration(rated):
-    """確信度を 0.1 ごとに分けた [範囲, 問題数, 確信度の平均, 正解率, 区間]。rated は (確信度, 記録) のリスト。"""
-    bins, rows = {}, []
-    for confidence, r in rated:
-        bins.setdefault(min(int(confidence * 10), 9), []).append((confidence, r["likely"] == r["label"]))
-    for k, values in sorted(bins.items()):
-        n, mean, good = len(values), fmean(c for c, _ in values), sum(hit for _, hit in values)
-        rows.append([f"{k / 10:.1f}-{(k + 1) / 10:.1f}", str(n), f"{mean:.3f}", f"{good / n:.3f}", INTERVAL.format(*wilson(good, n))])
-    return rows
