@@ -40,7 +40,7 @@ from quiz.plain import answer_plainly, greedy  # noqa: E402
 from quiz.prompt import Question  # noqa: E402
 from quiz.solver import Solver  # noqa: E402
 
-DEMO = ROOT / "data/demo"
+DEMO, CONFIG = ROOT / "data/demo", "data/demo/qlora-demo.yml"
 SHAPES = {"small": (768, 12, 12), "1b": (2048, 24, 16), "7b": (4096, 32, 32)}  # open-calm の hidden, layers, heads
 VOCABULARY = 52096
 CHOICES = ["ミズダコ", "オオイカリナマコ", "クリオネ", "イソギンチャクモエビ", "アカシマシラヒゲエビ"]
@@ -161,12 +161,12 @@ def train_rates(base, steps):
 
 def demo_run(n):
     """学習したデモのモデルに n 問 (dev の繰り返し) を解かせ、(プロセス全体と、解いている間だけの問/秒、ピークの MB) を返す。"""
-    out = DEMO / "out"
+    out = DEMO / "out/seed-42"
     with tempfile.TemporaryDirectory() as folder:
         quiz, result = Path(folder) / "quiz.json", Path(folder) / "result.json"
         dev = [r for name in ("quiz", "quiz-dev2") for r in json.loads((out / f"{name}.json").read_text(encoding="utf-8"))]
         write_json(quiz, [dev[i % len(dev)] for i in range(n)])
-        command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", result, "--quiz", quiz]
+        command = [sys.executable, ROOT / "run_quiz.py", "--config", CONFIG, "-o", result, "--quiz", quiz]
         start = time.perf_counter()
         process, peak = subprocess.Popen(command, cwd=out, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), 0
         while process.poll() is None:  # 終了時の ru_maxrss には、起動元 (このプロセス) の大きさが混じる

@@ -9,18 +9,21 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 ROOT = Path(__file__).parents[1]
-DEMO = ROOT / "data/demo"
+DEMO, CONFIG = ROOT / "data/demo", "data/demo/qlora-demo.yml"
 BIN = Path(sys.executable).parent
-os.environ |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
-sys.path.insert(0, str(ROOT))
-
+GUARD = ROOT / "tests/guard"  # 計算機の外へつながせない
+os.environ.setdefault("SOCKET_LOG", str(Path(tempfile.mkdtemp(), "sockets.txt")))
+os.environ |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{GUARD}", "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+sys.path[:0] = [str(ROOT), str(GUARD)]
 import pytest  # noqa: E402
+import sitecustomize  # noqa: E402, F401  このプロセスにも
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from sentencepiece import SentencePieceTrainer  # noqa: E402
@@ -45,6 +48,14 @@ def pytest_collection_modifyitems(items):
         group = next((name for name in ("demo", "llama_source", "qwen_v1") if name in item.fixturenames), None)
         if group:
             item.add_marker(pytest.mark.xdist_group("demo" if group == "demo" else "models"))
+
+
+def pytest_sessionfinish(session):
+    """外へつなごうとしたものがあれば、テスト全体を失敗にする。"""
+    log = Path(os.environ["SOCKET_LOG"])
+    if log.exists() and not hasattr(session.config, "workerinput"):
+        print(f"\n計算機の外へつなごうとしました:\n{log.read_text()}")
+        session.exitstatus = 1
 
 
 def run(*command, cwd, status=0):
@@ -98,14 +109,15 @@ def edit_yaml(target, base_model, output_dir):
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
-    """README の 1 つ目のコマンド (data/demo/run.sh) を、リポジトリの写しで実行した後の data/demo/out。"""
+    """README の 1 つ目のコマンド (data/demo/run.sh) を、リポジトリの写しで実行した後の、その作業フォルダ。"""
     copy = tmp_path_factory.mktemp("clone") / "repo"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "out", "*cache*"))
     (copy / ".venv").symlink_to(BIN.parent)
-    result = run("env", "-u", "PYTHONPATH", "bash", "data/demo/run.sh", cwd=copy)
+    result = run("env", f"PYTHONPATH={GUARD}", "bash", "data/demo/run.sh", cwd=copy)
+    work = copy / "data/demo/out/seed-42"
     for name in ("stdout", "stderr"):
-        (copy / f"data/demo/out/{name}.txt").write_text(getattr(result, name), encoding="utf-8")
-    return copy / "data/demo/out"
+        (work / f"{name}.txt").write_text(getattr(result, name), encoding="utf-8")
+    return work
 
 
 @pytest.fixture(scope="session")
@@ -202,6 +214,7 @@ def solve(work, base, name):
     """YAML の先頭の 2 行だけを替えて学習し、解かせて、採点する。"""
     edit_yaml(work / "qlora-opencalm.yml", base, f"./{name}-qlora-out")
     train(work, "--max_steps", "2")
+    (work / "result.json").unlink(missing_ok=True)
     step("run_quiz", "--max-questions", "6", cwd=work)
     assert "result.json" in step("analysis", cwd=work).stdout
     return work

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from conftest import edit_yaml, read, run, step, step_error
+from conftest import CONFIG, edit_yaml, read, run, step, step_error
 from test_prepare import change_json
 
 
@@ -16,7 +16,7 @@ CHECKS = {
     "no question": (lambda base, yaml: edit(yaml, "  - path: train-5-inst.json", "  - ds_type: json"), "path"),
     "no sequence_len": (lambda base, yaml: edit(yaml, "sequence_len", "# "), "sequence_len"),
     "no micro_batch_size": (lambda base, yaml: edit(yaml, "micro_batch_size: 16", "#"), "micro_batch_size"),
-    "hub": (lambda base, yaml: edit_yaml(yaml, "some/unknown-model", "./o"), "some/unknown-model を取得できません"),
+    "hub": (lambda base, yaml: edit_yaml(yaml, "some/unknown-model", "./o"), "some/unknown-model を読めません"),
     "unknown architecture": (lambda base, yaml: change_json(base / "config.json", model_type="brandnew"), "構造 brandnew"),
     "qwen v1": (lambda base, yaml: change_json(base / "config.json", model_type="qwen"), "python -m quiz.prepare"),
     "no tokenizer": (lambda base, yaml: (base / "tokenizer.json").unlink(), "python -m quiz.prepare"),
@@ -40,8 +40,8 @@ def test_check_finds(name, llama, llama_run, tmp_path):
 
 
 def test_check_passes(demo):
-    out = run("python", "-m", "quiz.check", "qlora-demo.yml", cwd=demo).stdout
-    assert "gpt_neox" in out and "895 問" in out and out.endswith("次は: accelerate launch -m axolotl.cli.train qlora-demo.yml\n")
+    out = run("python", "-m", "quiz.check", CONFIG, cwd=demo).stdout
+    assert "gpt_neox" in out and "895 問" in out and out.endswith(f"次は: accelerate launch -m axolotl.cli.train {CONFIG}\n")
 
 
 def test_check_without_pad(llama, llama_run):

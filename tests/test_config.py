@@ -56,9 +56,9 @@ def report(adapter, **changes):
 
 def test_format_of_the_adapter(adapter):
     """書式の記録があれば比べ、なければ、確かめられないと言う。"""
-    assert "確かめられません" in check_adapter(adapter)
+    assert "確かめられません" in check_adapter(adapter)[0]
     example = report(adapter)
-    assert check_adapter(adapter) is None
+    assert not check_adapter(adapter)
     for wrong in (example | {"instruction": example["instruction"].replace("### 回答", "### 答え")}, example | {"output": None}, None, {}):
         report(adapter, example=wrong)
         with pytest.raises(SystemExit, match="別の書式で学習したアダプタ"):
@@ -70,11 +70,13 @@ def test_training_file_changed_since(adapter, tmp_path):
     train = tmp_path / "train-5-inst.json"
     train.write_text("[]")
     report(adapter, train_files={str(train): digest(train)})
-    assert check_adapter(adapter) is None
+    assert not check_adapter(adapter)
     train.write_text("[{}]")
-    assert f"今の {train} ではなく" in check_adapter(adapter)
+    assert f"今の {train} ではなく" in check_adapter(adapter)[0]
+    report(adapter, train_files={str(train): digest(train)})
+    assert f"{train} は {adapter} の学習に使った問題です" in check_adapter(adapter, [train])[0]
     train.unlink()
-    assert check_adapter(adapter) is None
+    assert not check_adapter(adapter)
 
 
 def test_settings_of_the_training(adapter):
@@ -110,5 +112,6 @@ def test_model_option_takes_an_adapter(llama_run, llama, tmp_path):
     shutil.copy(llama_run / "quiz.json", tmp_path)
     edit_yaml(tmp_path / "qlora-opencalm.yml", llama, "./nowhere")
     step("run_quiz", "--model", "copied", "--max-questions", "5", cwd=tmp_path)
-    outputs = [[r.get("output") for r in json.loads((folder / "result.json").read_text())[:5]] for folder in (tmp_path, llama_run)]
+    results = tmp_path / "result-copied.json", llama_run / "result.json"
+    outputs = [[r.get("output") for r in json.loads(path.read_text())[:5]] for path in results]
     assert outputs[0] == outputs[1]

@@ -6,7 +6,7 @@ import pytest
 from conftest import read, step
 from samples import solved
 
-from quiz import figure, results, tables
+from quiz import figure, runs, tables
 
 
 @pytest.mark.parametrize("models", [1, 5, 20])
@@ -16,7 +16,7 @@ def test_plot(tmp_path, models):
         solved(tmp_path / f"result-{i}.json", [j % (i // 2 + 2) == 0 for j in range(40)], None if i % 2 else "./a", f"モデル{i // 2}")
     result = step("analysis", "--plot", "図.png", "--published", cwd=tmp_path)
     assert not result.stderr and (tmp_path / "図.png").read_bytes().startswith(b"\x89PNG") and "図.png を書きました" in result.stdout
-    made = tables.make_tables([results.read_run(str(tmp_path / "result-0.json"), ["one"]) | {"name": "学習後のモデル"}])
+    made = tables.make_tables([runs.read_run(str(tmp_path / "result-0.json"), ["one"]) | {"name": "学習後のモデル"}])
     svg = figure.plot(made, {}, "svg")[0].decode()
     assert svg.count("<!-- 学習後のモデル -->") == len(made) and "<!-- 雑学 -->" in svg and "<!-- 当てずっぽう -->" in svg
     assert "<!-- 学習曲線 -->" not in svg
@@ -31,9 +31,9 @@ def test_learning_curve(tmp_path, monkeypatch):
         (tmp_path / f"{name}.json").write_text(json.dumps([*records, summary | {"training": {"curve": points}}]))
     monkeypatch.chdir(tmp_path)
     paths = [f"result-{name}.json" for name in ("a1", "a2", "b")]
-    runs = [results.read_run(path, paths) for path in paths]
-    curves = results.curves(runs)
+    made = [runs.read_run(path, paths) for path in paths]
+    curves = runs.curves(made)
     assert set(curves) == {"result-a1", "result-b"} and curves["result-a1"] == ((0, 0.2), (1, 0.5), (2, 0.9))
-    svg = figure.plot(tables.make_tables(runs), curves, "svg")[0].decode()
+    svg = figure.plot(tables.make_tables(made), curves, "svg")[0].decode()
     assert "<!-- 学習曲線 -->" in svg and "<!-- 番号の確率での正解率 -->" in svg
     assert step("analysis", "--plot", "f.png", cwd=tmp_path).stdout.endswith("f.png を書きました\n")

@@ -4,7 +4,8 @@ import json
 import shutil
 
 import pytest
-from conftest import FAST, read, step_error
+import torch
+from conftest import CONFIG, DEMO, FAST, read, step_error
 from tokenizers import Tokenizer
 
 from quiz.model import encode_prompts, load_tokenizer, precision
@@ -12,7 +13,7 @@ from quiz.model import encode_prompts, load_tokenizer, precision
 
 def test_changed_tokens_are_refused(demo, tmp_path):
     """tokenizer_type を外すと transformers が正規化を変える。run_quiz.py は黙って続けない。"""
-    text = (demo / "qlora-demo.yml").read_text(encoding="utf-8").replace("../model", str(demo.parent / "model"))
+    text = (demo / CONFIG).read_text(encoding="utf-8").replace("./data/demo/model", str(DEMO / "model"))
     (tmp_path / "q.yml").write_text(text.replace("tokenizer_type: PreTrainedTokenizerFast", "tokenizer_type: AutoTokenizer"))
     wide = (demo / "quiz.json").read_text(encoding="utf-8").replace("?", "？")
     (tmp_path / "quiz.json").write_text(wide, encoding="utf-8")
@@ -54,12 +55,35 @@ def test_model_that_cannot_be_read(spoil, llama, llama_run, tmp_path):
     """モデルが読めないときも 1 行で、前の結果は残る。ない設定、途中で切れた重み、重みの形の違い、トークナイザの名前の間違い。"""
     base = shutil.copytree(llama, tmp_path / "base")
     (tmp_path / "q.yml").write_text(f"base_model: {base}\noutput_dir: out\ntokenizer_type: PreTrainedTokenizerFast\n")
-    (tmp_path / "result-base.json").write_text("前の結果")
+    before = json.dumps([{"elapsed_time": 1, "model": str(base), "adapter": None}])
+    (tmp_path / "result-base.json").write_text(before)
     spoil(base, tmp_path)
     shutil.copy(llama_run / "quiz.json", tmp_path)
-    assert "base" in step_error("run_quiz", "--config", "q.yml", "--base", cwd=tmp_path)
-    assert (tmp_path / "result-base.json").read_text() == "前の結果"
+    assert f"{base} を読めません" in step_error("run_quiz", "--config", "q.yml", "--base", cwd=tmp_path)
+    assert (tmp_path / "result-base.json").read_text() == before
 
 
 def test_unknown_model(llama_run):
     assert "some/unknown-model" in step_error("run_quiz", "--model", "some/unknown-model", cwd=llama_run)
+
+
+class Payload:
+    """読むとファイルを作るプログラムになる、悪意のある pickle。"""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_program_in_the_weights_is_not_run(llama, llama_run, tmp_path):
+    """重みの .bin に仕込まれたプログラムは実行せず、1 行で断る (weights_only)。"""
+    base = shutil.copytree(llama, tmp_path / "base", ignore=shutil.ignore_patterns("*.safetensors*"))
+    torch.save({"lm_head.weight": Payload(tmp_path / "ran")}, base / "pytorch_model.bin")
+    (tmp_path / "q.yml").write_text(f"base_model: {base}\noutput_dir: out\ntokenizer_type: PreTrainedTokenizerFast\n")
+    shutil.copy(llama_run / "quiz.json", tmp_path)
+    assert f"{base} を読めません" in step_error("run_quiz", "--config", "q.yml", "--base", cwd=tmp_path)
+    assert not (tmp_path / "ran").exists()
+    torch.load(base / "pytorch_model.bin", weights_only=False)["lm_head.weight"].close()
+    assert (tmp_path / "ran").exists()  # 仕込みそのものは本物

@@ -26,7 +26,7 @@ def browse(tmp_path, fragment="", script=""):
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync",
              "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
     result = subprocess.run([CHROMIUM, *flags, "--dump-dom", f"file://{page}{fragment}"], capture_output=True, text=True, timeout=120)
-    assert "<article" in result.stdout or "0 件" in result.stdout, result.stderr[-2000:]
+    assert "<article" in result.stdout or "0 問" in result.stdout, result.stderr[-2000:]
     return result.stdout
 
 
@@ -44,22 +44,36 @@ def test_page(tmp_path):
     assert not re.search(r"https?:|//[a-z]|@import|url\(|<link", text) and "default-src 'none'" in text
 
     dom = browse(tmp_path)
-    assert "150 件中 1 から 50" in dom and dom.count("<article") == 50 and "<title>クイズの結果</title>" in dom
+    assert "120 問中 1 から 25" in dom and dom.count("<article") == 25 and "<title>クイズの結果</title>" in dom
     body = dom[dom.index("<main"):dom.index("</main>")]
     assert "<img" not in body and "<script" not in body and f"第0問{EVIL}" in unescape(body) and f"0: い{EVIL}" in unescape(body)
-    article = unescape(body.split("</article>")[0])
-    for part in ("○ 正解", "result-a", "学問", "正解 回答", "60.00 %", "モデルの回答: a0番の回答", "正解: 2: ロ", "### 回答:"):
-        assert part in article, part
+    card = unescape(body.split("</article>")[0])
+    for part in ("○ 正解", "result-a", "result-b", "学問", "2: ロ  ← 正解", "60.00 %", "a0番の回答", "b0番の回答", "### 回答:"):
+        assert part in card, part
 
     def count(*fragments, script=""):
-        return int(re.search(r'id="count">(\d+) 件', browse(tmp_path, *fragments, script=script)).group(1))
+        return int(re.search(r'id="count"[^>]*>(\d+) 問', browse(tmp_path, *fragments, script=script)).group(1))
 
-    assert count("#hit=miss") == 80 + 20 and count("#hit=hit") == 50 and count("#hit=unparsed") == 15
-    assert count("#run=result-b") == 30 and count("#run=result-b&genre=雑学&hit=hit") == 7
+    assert count("#run=result-a&hit=miss") == 80 and count("#run=result-a&hit=unparsed") == 12 and count("#run=result-b") == 30
+    assert count("#run=result-b&genre=雑学&hit=hit") == 7 and count("#run=result-a&hit=hit&other=result-b&other_hit=miss") == 0
+    assert count("#run=result-a&hit=hit&other=result-b&other_hit=hit") == 10 and count("#text=a11") == 11 and count("#text=b29番") == 1
     choose = "$('{0}').value = '{1}'; $('{0}').dispatchEvent(new Event('change'));"
     assert count(script=choose.format("run", "result-b") + choose.format("genre", "学問")) == 8
-    last = browse(tmp_path, script="$('next').click(); $('next').click();")
-    assert "150 件中 101 から 150" in last and re.search(r'<button id="next" disabled', last) and "b29番の回答" in last
+    last = browse(tmp_path, script="for (let i = 0; i < 4; i++) $('next').click();")
+    assert "120 問中 101 から 120" in last and re.search(r'<button id="next" disabled', last) and "a119番の回答" in last
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium がない")
+def test_one_card_tells_models_apart(tmp_path):
+    """A だけが正解した問題、番号と文字の食い違う回答を選べる。"""
+    for name, outs in (("a", ["2", "2", "0"]), ("b", ["0", "2", "2"])):
+        write_result(tmp_path / f"result-{name}.json", [
+            {**record(k == "2", out_str=k, text=f"問い{i}?"), "output": "2: ロ", "qid": f"q{i}"} for i, k in enumerate(outs)])
+    step("analysis", "--html", "page.html", cwd=tmp_path)
+    dom = browse(tmp_path, "#run=result-a&hit=hit&other=result-b&other_hit=miss")
+    assert "1 問中 1 から 1" in dom and "問い0?" in dom
+    dom = browse(tmp_path, "#run=result-a&hit=split")
+    assert "1 問中 1 から 1" in dom and "問い2?" in dom and "番号と文字が違う" in dom[dom.index("<main"):]
 
 
 def test_twenty_large_files(tmp_path):
@@ -84,4 +98,4 @@ def test_twenty_large_files(tmp_path):
     code, megabytes = map(int, out.split())
     assert code == 0 and megabytes < 1000
     if CHROMIUM:
-        assert "260000 件中 1 から 50" in browse(tmp_path)
+        assert "13000 問中 1 から 25" in browse(tmp_path)

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
-from conftest import ROOT, read, run, step
+from conftest import CONFIG, ROOT, read, run, step
+
+from quiz.files import lock
 
 
 def check_same(first, *others):
@@ -36,14 +39,14 @@ def records_of(part):
 
 
 def ask(demo, output, *options, status=0):
-    return step("run_quiz", "--config", "qlora-demo.yml", "-o", output, *options, cwd=demo, status=status)
+    return step("run_quiz", "--config", CONFIG, "-o", output, *options, cwd=demo, status=status)
 
 
 def test_same_result_for_any_batch(demo):
     """1 問ずつでも 16 問ずつでも同じ。1 トークンずつ作る学習前のモデルと、長さの大きく違う問題で。"""
     quiz = read(demo / "quiz.json")[:16]
     for i, r in enumerate(quiz):
-        r["instruction"] = r["instruction"].replace("問題: ", "問題: " + "これは長い前置きです。" * (i * 5 % 16) * 3)
+        r["instruction"] = r["instruction"].replace("問題: ", "問題: " + "これは長い前置きです。" * (i * 5 % 16) * 2)
     (demo / "long.json").write_text(json.dumps(quiz, ensure_ascii=False), encoding="utf-8")
     for size in (1, 16):
         ask(demo, f"batch{size}.json", "--base", "--quiz", "long.json", "--batch-size", str(size))
@@ -54,28 +57,29 @@ def test_same_result_for_any_budget_and_two_processes(demo):
     """1 回の量が小さくても大きくても、2 プロセスで分けても同じ。"""
     ask(demo, "budget200.json", "--batch-tokens", "200")
     ask(demo, "budget20000.json", "--batch-tokens", "20000")
-    run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", ROOT / "run_quiz.py", "--config", "qlora-demo.yml",
+    run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", ROOT / "run_quiz.py", "--config", CONFIG,
         "-o", "shared2.json", cwd=demo)
-    check_same(demo / "result-tuned-dev1.json", *(demo / f"{name}.json" for name in ("shared2", "budget200", "budget20000")))
+    check_same(demo / "result.json", *(demo / f"{name}.json" for name in ("shared2", "budget200", "budget20000")))
     assert not list(demo.glob("shared2.json.part*"))
 
 
 def test_two_processes_really_share(demo):
     """2 つのプロセスが、それぞれ別の問題を解いている (途中で止めて、残った 2 つの途中結果を見る)。"""
-    command = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", str(ROOT / "run_quiz.py"), "--config", "qlora-demo.yml",
+    command = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", str(ROOT / "run_quiz.py"), "--config", CONFIG,
                "--batch-size", "1", "-o", "shared.json"]
     process = subprocess.Popen(command, cwd=demo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     parts = [demo / f"shared.json.part{rank}" for rank in (0, 1)]
     while not all(p.exists() and p.read_bytes().count(b"\n") > 3 for p in parts):
         assert process.poll() is None
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    for child in psutil.Process(process.pid).children(recursive=True):  # torchrun の子は、別のプロセスグループにいる
+        child.kill()
     process.wait()
     first, second = ({r["ID"] for r in records_of(p)} for p in parts)
     assert first and second and not first & second
     ask(demo, "shared.json")  # 1 プロセスで続けても、2 プロセス分の答えを使う
     records = read(demo / "shared.json")[:-1]
-    assert [r["output"] for r in records] == [r["output"] for r in read(demo / "result-tuned-dev1.json")[:-1]]
+    assert [r["output"] for r in records] == [r["output"] for r in read(demo / "result.json")[:-1]]
     assert not list(demo.glob("shared.json.part*"))
 
 
@@ -83,7 +87,7 @@ def test_continues_after_kills(demo):
     """SIGKILL で何度止めても、答え終えた問題は解き直さず、止めなかったときと同じ結果になる。"""
     rng, part, answered = random.Random(0), demo / "killed.json.part0", {}
     (demo / "killed.json").unlink(missing_ok=True)
-    command = [sys.executable, ROOT / "run_quiz.py", "--config", "qlora-demo.yml", "-o", "killed.json", "--batch-size", "1"]
+    command = [sys.executable, ROOT / "run_quiz.py", "--config", CONFIG, "-o", "killed.json", "--batch-size", "1"]
     for _ in range(int(os.environ.get("KILLS", "1"))):
         process = subprocess.Popen(command, cwd=demo, stderr=subprocess.DEVNULL)
         target = len(answered) + rng.randint(0, 4)
@@ -101,7 +105,7 @@ def test_continues_after_kills(demo):
     with part.open("a") as f:
         f.write('\n{"ID": 59, "outp')  # 電源が落ちて、書きかけになった行
     ask(demo, "killed.json")
-    check_same(demo / "killed.json", demo / "result-tuned-dev1.json")
+    check_same(demo / "killed.json", demo / "result.json")
     seconds = {r["ID"]: r["seconds"] for r in read(demo / "killed.json")[:-1]}
     assert all(seconds[i] == r["seconds"] for i, r in answered.items())
 
@@ -143,6 +147,16 @@ def partial(work, output, n=3, **changes):
     return part
 
 
+def test_two_runs_on_one_output(llama_run):
+    """同じ結果に 2 つの run_quiz.py が書くことはない。後の方が、そう言って終わる。"""
+    part = llama_run / "twice.json.part0"
+    part.touch()
+    lock(part, "")
+    error = step("run_quiz", "--max-questions", "2", "-o", "twice.json", cwd=llama_run, status=1).stderr
+    assert "もう 1 つの run_quiz.py" in error and not part.read_bytes()
+    part.unlink()
+
+
 @pytest.mark.parametrize("change", [
     {"adapter": "別のアダプタ"}, {"tokenizer_type": "AutoTokenizer"}, {"attn_implementation": "eager"}, {"model_files": "0" * 16},
     {"load_in_4bit": False}])
@@ -173,7 +187,7 @@ def test_base_model_changed_in_between(llama, llama_run, tmp_path):
     assert "model_files" in step("run_quiz", *options, cwd=llama_run, status=1).stderr
 
 
-@pytest.mark.parametrize("output", ["r[1].json", "res-V0.1"])
+@pytest.mark.parametrize("output", ["r[1].json", "res-V0.1.json"])
 def test_any_name_is_continued_and_only_our_files_are_removed(output, llama_run):
     """どんな名前の結果でも続きから始まり、終わったら途中結果だけを消す。"""
     partial(llama_run, output)

@@ -1,6 +1,7 @@
 """チュートリアルの 1 行、間違いの一覧、読めない結果。"""
 
 import json
+import os
 import random
 import re
 import sys
@@ -62,9 +63,10 @@ def test_errors_in_one_record(tmp_path):
     assert ".png" in step_error("analysis", "--plot", "result.json", cwd=tmp_path)
     assert "none/page.html" in step_error("analysis", "--html", "none/page.html", cwd=tmp_path)
     assert "page.html/x.png" in step_error("analysis", "--plot", "page.html/x.png", cwd=tmp_path)
-    (tmp_path / "page.html.tmp").mkdir()  # 隣に書けないときも、元のファイルには触らない
+    beside = tmp_path / f"page.html.{os.getpid()}.tmp"
+    beside.mkdir()  # 隣に書けないときも、元のファイルには触らない
     assert "page.html に書けません" in step_error("analysis", "--html", "page.html", cwd=tmp_path)
-    (tmp_path / "page.html.tmp").rmdir()
+    beside.rmdir()
     assert (tmp_path / "result.json").read_bytes() == before and (tmp_path / "page.html").read_text() == "前の結果"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html", "result.json"]
 

@@ -5,8 +5,10 @@ import random
 
 import pytest
 from samples import wilson_roots
+from scipy.optimize import brentq
+from scipy.stats import binomtest
 
-from quiz.scores import holm, mcnemar, wilson
+from quiz.scores import crossed, holm, mcnemar, newcombe, questions_needed, wilson
 
 
 @pytest.mark.parametrize("hits, n", [(0, 1), (1, 1), (0, 5), (5, 5), (1, 20), (7, 20), (303, 539), (0, 13000), (13000, 13000)])
@@ -33,3 +35,67 @@ def test_holm():
         order = sorted(range(19), key=lambda i: p[i])
         rejected = next((k for k, i in enumerate(order) if p[i] > level / (19 - k)), 19)
         assert {i for i, q in enumerate(holm(p)) if q <= level} == set(order[:rejected])
+
+
+def answers(both, won, lost, neither):
+    """正誤の列 2 つ。"""
+    mine = [True] * (both + won) + [False] * (lost + neither)
+    return mine, [True] * both + [False] * won + [True] * lost + [False] * neither
+
+
+def tango(won, lost, n):
+    """同じ区間の、別の求め方: 差を仮定したときのスコア検定の統計量が ±1.96 になる 2 点 (Tango 1998)。"""
+    def statistic(d):
+        a, b, c = 2 * n, -won - lost + (2 * n - won + lost) * d, -lost * d * (1 - d)
+        q = (math.sqrt(max(0, b * b - 4 * a * c)) - b) / (2 * a)
+        variance = n * (2 * q + d * (1 - d))
+        return (won - lost - n * d) / math.sqrt(variance) if variance > 1e-15 else math.copysign(99, won - lost - n * d)
+
+    middle, z = (won - lost) / n, 1.959963984540054
+    return (brentq(lambda d: statistic(d) - z, -1 + 1e-9, middle - 1e-9), brentq(lambda d: statistic(d) + z, middle + 1e-9, 1 - 1e-9))
+
+
+@pytest.mark.parametrize("cells", [(120, 30, 12, 38), (300, 5, 5, 190), (90, 20, 0, 69), (0, 80, 20, 100), (700, 60, 90, 145)])
+def test_newcombe(cells):
+    """別の求め方 (Tango) とほぼ同じ。相手と入れ替えれば、符号が変わるだけ。"""
+    mine, others = answers(*cells)
+    assert newcombe(mine, others) == pytest.approx(tango(cells[1], cells[2], sum(cells)), abs=0.012)
+    low, high = newcombe(mine, others)
+    assert newcombe(others, mine) == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_newcombe_at_the_edges():
+    """0 問対 n 問、n 問対 0 問、1 問、まったく同じ、どれも壊れず、-1 から 1 に収まり、差を含む。"""
+    for cells in ((0, 5, 0, 0), (0, 0, 5, 0), (5, 0, 0, 0), (0, 0, 0, 5), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 1), (0, 2, 2, 0)):
+        low, high = newcombe(*answers(*cells))
+        assert -1 <= low <= (cells[1] - cells[2]) / sum(cells) <= high <= 1 and low < high, cells
+    low, high = newcombe(*answers(60, 0, 0, 40))
+    assert low == pytest.approx(-high) and high < 0.06  # 同じ結果どうしの差は 0 のまわり
+
+
+def test_questions_needed():
+    """その問題数で引き直すと、検定はおよそ 8 割の確率で差を見つける。差がなければ、いくつあっても足りない。"""
+    assert questions_needed(5, 5, 100) is None and questions_needed(0, 0, 10) is None
+    n, rng, found = questions_needed(40, 20, 200), random.Random(0), 0
+    for _ in range(400):
+        draws = rng.choices((1, -1, 0), (0.2, 0.1, 0.7), k=n)
+        won, lost = draws.count(1), draws.count(-1)
+        found += binomtest(won, won + lost).pvalue < 0.05
+    assert 0.72 < found / 400 < 0.86
+    assert questions_needed(40, 20, 200) > questions_needed(60, 20, 200)
+
+
+def test_crossed():
+    """学習の揺れだけ、問題の揺れだけのときに、それぞれだけが 0 でなくなり、手で計算した値になる。引き直しでは 95 % が本当の値を含む。"""
+    only_questions = crossed([[1, 1, 0, 0]] * 3)
+    assert only_questions["trainings"] == only_questions["spread"] == 0 and only_questions["mean"] == 0.5
+    assert only_questions["questions"] == pytest.approx(math.sqrt((1 / 3) / 4))  # 問題ごとの分散 1/3 を 4 問で
+    only_trainings = crossed([[1] * 10, [0] * 10])
+    assert only_trainings["questions"] == 0 and only_trainings["trainings"] == only_trainings["spread"] / math.sqrt(2) == pytest.approx(0.5)
+    rng, inside = random.Random(3), 0
+    for _ in range(300):
+        skill, hard = [rng.gauss(0, 0.05) for _ in range(8)], [rng.choice((0.5, 0.9)) for _ in range(60)]
+        found = crossed([[rng.random() < min(1, max(0, h + s)) for h in hard] for s in skill])
+        inside += found["interval"][0] <= 0.698 <= found["interval"][1]
+    assert 0.88 < inside / 300 <= 0.99
+    assert crossed([[1], [0]])["mean"] == 0.5 and crossed([[1, 1], [1, 1]])["interval"] == (1.0, 1.0)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import DEMO, FAST, quiz_of, read, step
+from conftest import CONFIG, DEMO, FAST, quiz_of, read, step
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from quiz.config import read_config
@@ -18,10 +18,10 @@ from quiz.solver import Solver
 def test_greedy_is_what_generate_gives(demo, monkeypatch):
     """回答は、transformers の generate を 1 問ずつ貪欲法で動かしたものと同じ。確率も 1 問ずつの計算と同じ。"""
     monkeypatch.chdir(demo)
-    config = read_config("qlora-demo.yml")
-    tokenizer = load_tokenizer("../model", config)
-    for adapter, result in (("demo-qlora-out", "result-tuned-dev1.json"), (None, "result-base-dev1.json")):
-        model = load_model("../model", adapter, config, "cpu")
+    config = read_config(CONFIG)
+    tokenizer = load_tokenizer("./data/demo/model", config)
+    for adapter, result in (("demo-qlora-out", "result.json"), (None, "result-base.json")):
+        model = load_model("./data/demo/model", adapter, config, "cpu")
         for r in read(result)[:15]:
             ids = tokenizer(r["prompt"], return_tensors="pt")
             with torch.inference_mode():
@@ -53,7 +53,7 @@ def check_against_harness(work, config_name, base, adapter):
 
 def test_likelihood_agrees_with_lm_eval(demo):
     """byte-level のトークナイザ (番号は 1 トークン) で、番号の確率が lm-evaluation-harness と一致する。"""
-    solver = check_against_harness(demo, "qlora-demo.yml", demo.parent / "model", demo / "demo-qlora-out")
+    solver = check_against_harness(demo, CONFIG, DEMO / "model", demo / "demo-qlora-out")
     assert {len(s) for s in solver.labels.tokens} == {1} and not solver.labels.lead and len(solver.fast.prefix) > 10
 
 
@@ -65,15 +65,15 @@ def test_likelihood_agrees_with_lm_eval_llama(llama, llama_run):
 
 # --- どんなモデルでも、定義と同じ答えになる
 
-SMALL = {"vocab_size": 7500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+SMALL = {"vocab_size": 8500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2, "max_position_embeddings": 1024}
 MODELS = {  # model_type と設定、まとめて解けるか
     "gpt_neox": ({}, True), "llama": ({}, True), "qwen3": ({"head_dim": 16}, True),
-    "bloom": ({"vocab_size": 7500, "hidden_size": 64, "n_layer": 2, "n_head": 4}, True),
+    "bloom": ({"vocab_size": 8500, "hidden_size": 64, "n_layer": 2, "n_head": 4}, True),
     "mistral": ({"sliding_window": 128}, False),  # 問題が、離れた位置を見ない幅より長い
-    "mpt": ({"vocab_size": 7500, "d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 1024}, False),  # 列の数で位置を測る
+    "mpt": ({"vocab_size": 8500, "d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 1024}, False),  # 列の数で位置を測る
     "lfm2": ({"layer_types": ["conv", "full_attention"]}, False),
-    "mamba": ({"vocab_size": 7500, "hidden_size": 64, "num_hidden_layers": 2, "state_size": 8}, False)}
+    "mamba": ({"vocab_size": 8500, "hidden_size": 64, "num_hidden_layers": 2, "state_size": 8}, False)}
 
 
 def random_model(kind, seed):

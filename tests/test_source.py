@@ -88,7 +88,7 @@ def test_skipped_rows_and_number_of_choices(tmp_path):
             {**four, "qid": "z", "question": "穴_うめ_?", "answer_candidates": ["い", "ろ", "は", "に"]}]
     write_rows(tmp_path / "in.json", *rows)
     out = step("convert_train", "in.json", "-o", "out.json", cwd=tmp_path).stdout
-    assert "読んだ 6 問 / 書く 3 問 / 飛ばした 3 問, 問題が重複 1, 正解が候補にない 1, 候補が足りない 1" in out
+    assert "読んだ 6 問 / 書く 3 問 / 飛ばした 3 問, 問題が重複 1 (2 行), 正解が候補にない 1 (4 行), 候補が足りない 1 (5 行)" in out
     records = read(tmp_path / "out.json")
     assert records[1]["instruction"].startswith("以下の問題について、0, 1, 2, 3の選択肢から")
     assert "問題: 穴うめ? \n" in records[2]["instruction"]

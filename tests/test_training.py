@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 from axolotl.utils.dict import DictDefault
-from conftest import FAST, read, run, step, step_error, train
+from conftest import CONFIG, DEMO, FAST, read, run, step, step_error, train
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer
@@ -25,13 +25,13 @@ from tokenizers import Tokenizer
 from quiz.config import REPORT, read_config
 from quiz.model import encode_prompts, load_tokenizer
 from quiz.plain import Labels
-from quiz.record import last_checkpoint, lock
+from quiz.record import last_checkpoint, occupy
 from quiz.training import Plugin
 
 
 def check_parity(work, base, train_file="train-5-inst.json"):
     """学習でマスクされた (-100 の) トークン列 = 評価で渡すトークン列 = tokenizer.json そのものの結果。"""
-    config = read_config(next(work.glob("qlora-*.yml")))
+    config = read_config(work / "qlora-opencalm.yml" if (work / "qlora-opencalm.yml").exists() else work / CONFIG)
     prompts = [r["instruction"] for r in read(work / train_file)]
     fed = encode_prompts(load_tokenizer(base, config), base, prompts)
     raw = Tokenizer.from_file(str(base / "tokenizer.json")).encode_batch(prompts)
@@ -43,7 +43,7 @@ def check_parity(work, base, train_file="train-5-inst.json"):
 
 
 def test_token_parity_demo(demo):
-    base = demo.parent / "model"
+    base = DEMO / "model"
     prepared = check_parity(demo, base)
     tokenizer = load_tokenizer(base, FAST)
     outputs = Counter(tokenizer.decode([x for x in row["labels"] if x != -100]) for row in prepared)
@@ -65,7 +65,7 @@ def test_adapter_targets(demo):
     kinds = {k.split(".layers.")[1].partition(".")[2] for k in shapes}
     assert kinds == {f"{m}.lora_{s}.weight" for s in "AB" for m in (
         "attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h")}
-    model = read(demo.parent / "model/config.json")
+    model = read(DEMO / "model/config.json")
     assert len(shapes) == 8 * model["num_hidden_layers"]
     assert {s[0] for k, s in shapes.items() if "lora_A" in k} == {64}
 
@@ -89,7 +89,7 @@ def test_format_is_kept_beside_the_adapter(llama_run, tmp_path):
 
 def register(work, **changes):
     """Axolotl が YAML を読んだ直後にすることを、このプロセスの中でする。"""
-    with chdir(work), mock.patch("fcntl.flock"):  # 占めるのはプロセスが終わるまでなので、次の register が断られてしまう
+    with chdir(work), mock.patch("quiz.files.fcntl.flock"):  # 占めるのはプロセスが終わるまでなので、次の register が断られてしまう
         cfg = DictDefault(yaml.safe_load(Path("qlora-opencalm.yml").read_text()) | {"axolotl_config_path": "qlora-opencalm.yml"} | changes)
         plugin = Plugin()
         plugin.register(cfg)
@@ -120,9 +120,9 @@ def test_output_dir_belongs_to_one_training(llama_run, llama, tmp_path, capsys):
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path):
-    lock(tmp_path / "out")
+    occupy(tmp_path / "out")
     with pytest.raises(SystemExit, match="もう 1 つの学習が動いています"):
-        lock(tmp_path / "out")
+        occupy(tmp_path / "out")
 
 
 def test_stopped_at_the_very_end(llama_run, tmp_path, capsys):
@@ -134,7 +134,7 @@ def test_stopped_at_the_very_end(llama_run, tmp_path, capsys):
     (out / REPORT).write_text(json.dumps(report | {"finished": False}))
     assert not refused(work, max_steps=2) and "学習は済んでいます" in capsys.readouterr().out
     assert (out / "adapter_model.safetensors").read_bytes() == adapter and read(out / REPORT) == report
-    step("run_quiz", "--max-questions", "2", cwd=work)
+    step("run_quiz", "--max-questions", "2", "-o", "result-2.json", cwd=work)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "{", '{"finished": true}', '{"settings": null}'])
@@ -226,18 +226,18 @@ def test_two_processes_train_together(llama_run, tmp_path, monkeypatch):
 def test_report_and_learning_curve_of_the_demo(demo):
     """学習の記録は終わりまで進み、学習曲線の初めと終わりは、手順4の番号の確率での正解率そのもの。TensorBoard でも見られる。"""
     report = read(demo / "demo-qlora-out/training.json")
-    assert report["finished"] and report["steps_done"] == report["steps_planned"] == 3 * 112
+    assert report["finished"] and report["steps_done"] == report["steps_planned"] == 3 * 224
     assert report["questions"] == 895 and report["first_loss"] > 2 > report["last_loss"]
     curve = report["curve"]
     assert [p["epoch"] for p in curve] == [0, 1, 2, 3]
-    for point, name in ((curve[0], "result-base-dev1.json"), (curve[-1], "result-tuned-dev1.json")):
+    for point, name in ((curve[0], "result-base.json"), (curve[-1], "result.json")):
         records = read(demo / name)[:-1]
         likely = [r["choice_probs"].index(max(r["choice_probs"])) == int(r["correct_answer"][0]) for r in records]
         assert point["accuracy"] == pytest.approx(sum(likely) / len(likely), abs=1.5 / len(likely))
     events = EventAccumulator(str(next(demo.glob("demo-qlora-out/runs/*")))).Reload()
     assert [e.value for e in events.Scalars("eval/quiz_label_accuracy")] == pytest.approx([p["accuracy"] for p in curve])
     assert len(events.Scalars("train/loss")) == report["steps_done"]
-    assert read(demo / "result-tuned-dev2.json")[-1]["training"]["curve"] == curve
+    assert read(demo / "result-dev2.json")[-1]["training"]["curve"] == curve
 
 
 def test_screen_of_the_demo(demo):
@@ -247,4 +247,4 @@ def test_screen_of_the_demo(demo):
     out, err = ((demo / name).read_bytes().decode() for name in ("stdout.txt", "stderr.txt"))
     shown = out[out.index("手順3"):out.index("手順4 (学習後)")]
     assert shown.count("\n") + err.count("\n") <= 30, shown + err
-    assert "学習しました: 895 問" in shown and "次は: python run_quiz.py --config qlora-demo.yml" in shown
+    assert "学習しました: 895 問" in shown and f"次は: python run_quiz.py --config {CONFIG}" in shown
