@@ -11,6 +11,7 @@
 答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
 """
 
+import gc
 from pathlib import Path
 
 from quiz import figure, files, page, report, runs, tables
@@ -19,6 +20,7 @@ from quiz.mistakes import mistakes
 
 
 def main():
+    gc.disable()  # 何百万もの小さな値を読むだけで、循環するものはない (2 割ほど速い)
     parser = Parser(__doc__)
     parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる")
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")

@@ -14,6 +14,8 @@ REDO = "手順4をやり直してください: python run_quiz.py"
 
 def said(output, lines):
     """回答「番号: 文字」の文字が、どの選択肢のものか。番号とは別に調べる。どれでもなければ None。"""
+    if output in lines:  # ほとんどの回答は、選択肢のどれかそのもの
+        return lines.index(output)
     texts = [normalize(read_choice(line)) for line in lines]
     text = normalize(read_choice(output))
     return texts.index(text) if text and text in texts else None
