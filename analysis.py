@@ -20,7 +20,6 @@ from quiz.mistakes import mistakes
 
 
 def main():
-    gc.disable()  # 何百万もの小さな値を読むだけで、循環するものはない (2 割ほど速い)
     parser = Parser(__doc__)
     parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる")
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
@@ -57,4 +56,5 @@ def main():
 
 
 if __name__ == "__main__":
+    gc.disable()  # 何百万もの小さな値を読むだけで、循環するものはない (2 割ほど速い)
     start(main)
