@@ -29,9 +29,14 @@ def one_line(text):
     return re.sub(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+", " ", text).strip()
 
 
+def normalize(text):
+    """全角と半角、空白の違いを除いた、比べるための文字列。「？」と「?」は同じ。"""
+    return "".join(unicodedata.normalize("NFKC", text).split())
+
+
 def name_of(header):
-    """見出しの名前を、比べるための形にする。"""
-    return "".join(unicodedata.normalize("NFKC", header).lower().split())
+    """見出しの名前を、比べるための形にする (大文字と小文字の違いも除く)。"""
+    return normalize(header).lower()
 
 
 def read_rows(path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quiz.files import fail, read_records, write_json
 from quiz.prompt import Question, read_question
-from quiz.readers import FORMAT, one_line, read_rows
+from quiz.readers import FORMAT, normalize, one_line, read_rows
 
 # その名前の項目があれば、何のファイルか。初めに当てはまるもの
 KINDS = {"answer_entity": "変換する前の問題", "hit": "手順4の結果", "elapsed_time": "手順4の結果",
@@ -18,11 +18,6 @@ KINDS = {"answer_entity": "変換する前の問題", "hit": "手順4の結果",
 def kind_of(record):
     """記録が、どの手順のファイルのものか。分からなければ None。"""
     return next((kind for key, kind in KINDS.items() if key in record), None)
-
-
-def normalize(text):
-    """全角と半角、空白の違いを除いた、比べるための文字列。「？」と「?」は同じ。"""
-    return "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def draw_choices(row, num_choices, seed):
