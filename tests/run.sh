@@ -4,12 +4,13 @@
 #     bash tests/run.sh -k convert    # 一部だけ (引数は pytest に渡る)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. data/demo/venv.sh
-.venv/bin/pip install -q -r tests/requirements.txt
-# --html のページは本物のブラウザで確かめる。入れられなければ、そのテストだけを飛ばす。
+# --html のページは本物のブラウザで確かめる。入れられなければ、そのテストだけを飛ばす。ライブラリと同時に入れる。
 if ! command -v chromium google-chrome > /dev/null && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-    { apt-get update && apt-get install -y --no-install-recommends chromium; } > /dev/null 2>&1 || true
+    { apt-get update && apt-get install -y --no-install-recommends chromium; } > /dev/null 2>&1 &
 fi
+. data/demo/venv.sh
+.venv/bin/pip install -q --no-compile -r tests/requirements.txt
+wait
 .venv/bin/ruff check .
 # GPU があっても CPU で確かめる。2 つのプロセスで分ける (pytest 9.2 では xdist 3.8 の組分けが効かない)。
 # 計算はどれも小さいので、1 プロセスに 1 スレッドの方が速い。

@@ -1,6 +1,6 @@
 """どの手順を、いつ止めても (SIGKILL、SIGTERM): 出力は前のものか、完成した新しいもので、もう一度実行すれば終わる。
 
-    KILLS=100 .venv/bin/pytest tests/test_kills.py    # 100 回。何も付けなければ数回
+    KILLS=100 .venv/bin/pytest tests/test_kills.py    # 100 回。何も付けなければ、手順1、2、4、5 を 1 回ずつ
 """
 
 import json
@@ -18,7 +18,7 @@ import pytest
 from conftest import CONFIG, DEMO, ROOT, run
 from test_progress import check_same
 
-KILLS = int(os.environ.get("KILLS", 9))
+KILLS = int(os.environ.get("KILLS", 4))
 TRAIN = ["accelerate", "launch", "-m", "axolotl.cli.train", CONFIG, "--max_steps", "8", "--micro_batch_size", "4",
          "--gradient_accumulation_steps", "1", "--output_dir", "out"]
 
@@ -67,7 +67,8 @@ def test_killed_at_any_moment(work):
         finished |= {path: (work / path).read_bytes() for path in OUTPUTS[name]}
         if name == "手順4":
             shutil.copy(work / "solved.json", work / "expected.json")
-    for i in range(KILLS):
+    i = 0
+    while i < KILLS:
         name = names[i % len(names)] if i % len(names) < 4 or i % 20 == 4 else rng.choice(["手順1", "手順2"])
         if name in ("手順1", "手順2"):
             (work / OUTPUTS[name][0]).write_bytes(before[OUTPUTS[name][0]])
@@ -76,9 +77,10 @@ def test_killed_at_any_moment(work):
         kill = rng.choice([signal.SIGKILL, signal.SIGTERM])
         process = subprocess.Popen(STEPS[name], cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
         try:
-            process.wait(rng.uniform(0, seconds[name] * 1.1))
+            process.wait(rng.uniform(0, seconds[name]))
+            seconds[name] *= 0.8  # 止める前に終わった。もう一度、早めに
         except subprocess.TimeoutExpired:
-            counts[name] = counts.get(name, 0) + 1
+            i, counts[name] = i + 1, counts.get(name, 0) + 1
             for victim in family(process):
                 victim.send_signal(kill)
         error = process.communicate()[1].decode()
@@ -97,7 +99,6 @@ def test_killed_at_any_moment(work):
             check_same(work / "solved.json", work / "expected.json")
         assert not [p for p in work.iterdir() if p.suffix == ".tmp" or ".part" in p.name]
     print(f"止めた回数: {counts}")
-    assert sum(counts.values()) >= KILLS / 2
 
 
 def wait_for_locks(work):
