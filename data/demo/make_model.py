@@ -339,7 +339,7 @@ def main():
     p.add_argument("-o", "--output", type=Path, default=here / "model", help="モデルを書き出すフォルダ")
     p.add_argument("--seed", type=int, default=2, help="乱数の種")
     p.add_argument("--without-dev", action="store_true", help="評価用 (dev1, dev2) の事実を事前学習に使わない")
-    p.add_argument("--tokens", type=float, default=9, help="学習するトークン数 (百万)")
+    p.add_argument("--tokens", type=float, default=12, help="学習するトークン数 (百万)")
     p.add_argument("--minutes", type=float, default=0, help="学習時間の上限 (分)。0 なら上限なし")
     p.add_argument("--threads", type=int, default=0, help="CPU のスレッド数。0 なら torch に任せる")
     p.add_argument("--vocab", type=int, default=8500, help="語彙の大きさ")
