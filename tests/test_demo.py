@@ -150,15 +150,49 @@ def test_two_spellings_are_found(tmp_path):
             check_wording(tmp_path / "demo")
 
 
-def test_repeated_fact_is_refused(tmp_path):
-    """表に同じ事実 (逆向きも) を足すと、どの行かを言って止まる。"""
+FACT = "japanese_book_author\tたけくらべ\t樋口一葉\t"
+MISTAKES = {  # 表か言い回しへの書き足し方と、エラーが言うこと
+    "reversed": ("tsv", r"\Z", "japanese_book_author\t樋口一葉\tたけくらべ\t\n", "academics.tsv:2 にあります"),
+    "two answers": ("tsv", r"\Z", "japanese_book_author\tたけくらべ\t森鴎外\t\n", "academics.tsv:2 にあります"),
+    "three columns": ("tsv", FACT, FACT[:-1], "academics.tsv:2: 列が 3 つ"),
+    "blank line": ("tsv", FACT, "\n" + FACT, "academics.tsv:2: 列が 1 つ"),
+    "space in answer": ("tsv", FACT, FACT.replace("一葉", "一葉 "), "academics.tsv:2: "),
+    "empty key": ("tsv", FACT, FACT.replace("たけくらべ", ""), "academics.tsv:2: "),
+    "brace": ("tsv", FACT, FACT + "{", "academics.tsv:2: "), "answer in hint": ("tsv", FACT, FACT + "樋口一葉の", "academics.tsv:2: "),
+    "unknown relation": ("tsv", FACT, FACT[1:], "関係 apanese_book_author が academics.toml に"),
+    "no heading": ("tsv", "relation.*\n", "", "academics.tsv:1: 見出し"),
+    "few": ("tsv", "(japanese_book_author\t.*\n){30}", "", "違う答えが"), "toml": ("toml", "noun = ", "noun ", "academics.toml:4: TOML"),
+    "no noun": ("toml", "noun = .*\n", "", "[japanese_book_author] に noun"),
+    "misspelt key": ("toml", "{key}", "{kye}", "academics.toml:6: "), "no answer": ("toml", "{answer}", "答え", "statements"),
+    "one template": ("toml", "questions = ", "questions = '{key}'\nold = ", "questions に"),
+    "no genre": ("toml", "genre = ", "gerne = ", "genre")}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_in_the_tables(name, tmp_path):
+    """表と言い回しの間違いは、どのファイルの何行目かを言う 1 行で終わり、何も書かない。"""
+    kind, old, new, said = MISTAKES[name]
     shutil.copytree(DEMO / "facts", tmp_path / "facts")
-    table = tmp_path / "facts/academics.tsv"
-    relation, key, answer, _ = table.read_text(encoding="utf-8").splitlines()[1].split("\t")
-    with table.open("a", encoding="utf-8") as f:
-        f.write(f"{relation}\t{answer}\t{key}\t\n")
-    error = run("python", DEMO / "make_questions.py", "--facts", tmp_path / "facts", "-o", tmp_path, cwd=tmp_path, status=1).stderr
-    assert "academics.tsv:2" in error and "Traceback" not in error
+    table = tmp_path / f"facts/academics.{kind}"
+    table.write_text(re.sub(old, new, table.read_text(encoding="utf-8"), count=1), encoding="utf-8")
+    refuse_tables(tmp_path, said)
+
+
+def refuse_tables(work, said, *options):
+    error = run("python", DEMO / "make_questions.py", *(options or ("--facts", "facts", "-o", work)), cwd=work, status=1).stderr
+    assert error.startswith("エラー: ") and error.count("\n") == 1 and said in error, error
+    assert not list(work.glob("*.json"))
+
+
+def test_mistake_in_the_folders(tmp_path):
+    """表のないフォルダ、CP932 の表、ない書き先でも、置いてある問題は変わらない。make_model.py は、モデルでないフォルダを消さない。"""
+    refuse_tables(tmp_path, "表 (*.tsv) がありません", "--facts", "none")
+    refuse_tables(tmp_path, "書けません", "-o", "none/none")
+    facts = shutil.copytree(DEMO / "facts", tmp_path / "facts")
+    error = run("python", DEMO / "make_model.py", "--tokens", "0.001", "-o", "facts", cwd=tmp_path, status=1).stderr
+    assert "エラー: facts は、モデルのフォルダではありません" in error and (facts / "anime.tsv").exists()
+    (facts / "anime.tsv").write_bytes((facts / "anime.tsv").read_text(encoding="utf-8").encode("cp932", errors="replace"))
+    refuse_tables(tmp_path, "CP932")
 
 
 def test_model_has_the_traits_of_open_calm():

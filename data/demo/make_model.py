@@ -29,6 +29,8 @@ from make_questions import read_facts  # noqa: E402
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers  # noqa: E402
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM  # noqa: E402
 
+from quiz.files import fail, reason  # noqa: E402
+
 EOS, PAD = "<|endoftext|>", "<|padding|>"  # 番号は 0 と 1
 SCRIPTS = r"\n|[一-龠々〆ヶ〇]+|[ァ-ヺー・]+|[ぁ-ゖー]+|[A-Za-z]+|\d|\s|."  # 文字種の変わり目で必ず切る
 PROMPT_WORDS = "以下の問題について、選択肢から選んで答えてください。問題: 選択肢 ### 回答:"  # 語彙を作るときだけ使う
@@ -347,18 +349,21 @@ def main():
     torch.set_flush_denormal(True)
     if args.threads:
         torch.set_num_threads(args.threads)
-    try:
-        relations, facts, everything = load_facts(args.facts, args.without_dev)
-    except (OSError, ValueError) as e:
-        sys.exit(f"エラー: {e}")
+    relations, facts, everything = load_facts(args.facts, args.without_dev)
+    part = args.output.with_name(args.output.name + ".part")
+    if args.output.exists() and not (args.output / "config.json").exists():
+        fail(f"{args.output} は、モデルのフォルダではありません。消さないように、別の -o を指定してください。")
+    try:  # 書けないと、学習が終わってから分かるのでは遅い
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+    except OSError as e:
+        fail(f"{part} を作れません ({reason(e)})。別の -o を指定してください。")
     tok = make_tokenizer(relations, everything, args.vocab)
     print(f"{len(relations)} 関係、{len(facts)} 件の事実、語彙 {tok.get_vocab_size()}", flush=True)
     model, tokens, stage, longest = train(args, relations, facts, tok)
     print(f"学習を終えました: {tokens / 1e6:.2f} 百万トークン、{sum(p.numel() for p in model.parameters())} パラメータ", flush=True)
     if stage < 4 or longest < 5:
         print(f"警告: 段階 {stage} ({longest} 択) までしか進みませんでした。--tokens か --minutes を増やしてください。", flush=True)
-    part = args.output.with_name(args.output.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
     model.half().save_pretrained(part)
     tok.save(str(part / "tokenizer.json"))
     (part / "tokenizer_config.json").write_text(json.dumps({

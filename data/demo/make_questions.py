@@ -2,43 +2,94 @@
 
     python data/demo/make_questions.py
 
-facts/分野.tsv の 1 行が 1 つの事実 (relation, key, answer, hint)。facts/分野.toml に関係ごとの言い回しがある:
+facts/分野.tsv の 1 行が 1 つの事実 (relation, key, answer, hint をタブで区切る)。facts/分野.toml に関係ごとの言い回しがある:
     capital	フランス	パリ	ワインの産地として名高い
-    questions = ["{key}の首都はどこでしょう?", ...]   statements = ["{key}の首都は{answer}である。", ...]
+    questions = ["{hint}{key}の首都はどこでしょう?", ...]   statements = ["{key}の首都は{answer}である。", ...]
 書くのはクイズ王 (JAQKET v1) と同じ形の JSON Lines:
     {"qid": "capital-001", "genre": "学問", "question": "...", "answer_entity": "パリ", "answer_candidates": [20 個]}
-事実を足すときは、表の関係ごとの末尾に足す (そうすれば、ほかの問題は変わらない)。
+事実を足すときは、表の関係ごとの末尾に足す。そうすれば、ほかの問題の問題文と分け方は変わらない (誤答の候補は変わることがある)。
 """
 
 import argparse
 import json
 import random
+import re
+import string
 import sys
 import tomllib
 from collections import defaultdict
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parents[1]))  # quiz/ の隣
+from quiz.files import fail, read_text, write  # noqa: E402
+
+HEADING = ["relation", "key", "answer", "hint"]
+MEND = "直してから、もう一度実行してください。"
 NUM_CANDIDATES = 20
 SPLITS = {2: "dev1", 5: "dev2"}  # 関係の中の行番号を 7 で割った余り。残りが train
 
 
-def read_facts(folder):
-    """表を読み、事実の dict (qid, genre, relation, key, answer, hint, split, wording) のリストを返す。
+def read_wordings(path):
+    """toml を読み、{"genre": 分野, 関係: {"noun", "questions", "statements", "distractors"}} を返す。"""
+    text = read_text(path, "表 (*.tsv) と同じ名前の .toml に、分野と言い回しを UTF-8 で書いてください。")
+    try:
+        wordings = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        line = re.search(r"line (\d+)", str(e))
+        fail(f"{path}:{line[1] if line else text.count(chr(10)) + 1}: TOML として読めません (引用符、かっこ、カンマを見てください)。{MEND}")
+    if not isinstance(wordings.get("genre"), str):
+        fail(f'{path}:1: genre = "分野" がありません。{MEND}')
+    for relation, wording in wordings.items():
+        if relation != "genre":
+            check_wording(path, text, relation, wording)
+    return wordings
 
-    同じ事実が 2 度あるか (逆向きも)、候補が 20 個に足りなければ ValueError。
-    """
+
+def check_wording(path, text, relation, wording):
+    """関係の言い回しがそろっているか。questions は {key} と {hint}、statements は {key}、{answer}、{hint} を使う。"""
+    if not isinstance(wording, dict) or not isinstance(wording.get("noun"), str) or not isinstance(wording.get("distractors"), list):
+        fail(f'{path}: [{relation}] に noun = "…" か distractors = [] がありません。{MEND}')
+    for name, needed in (("questions", {"key"}), ("statements", {"key", "answer"})):
+        templates = wording.get(name)
+        if not isinstance(templates, list) or {"{hint}" in t for t in templates} != {True, False}:
+            fail(f"{path}: [{relation}] の {name} に、{{hint}} を使う言い回しと使わない言い回しを、両方書いてください。")
+        for template in templates:
+            try:
+                fields = {field for _, field, _, _ in string.Formatter().parse(template)} - {None}
+            except ValueError:
+                fields = set()
+            if not needed <= fields <= needed | {"hint"}:
+                line = text.count("\n", 0, text.find(template)) + 1
+                fail(f"{path}:{line}: {name} の言い回しには {' と '.join(f'{{{n}}}' for n in sorted(needed))} が要り、"
+                     f"ほかに使えるのは {{hint}} だけです: {template}")
+
+
+def read_facts(folder):
+    """表を読み、事実の dict (qid, genre, relation, key, answer, hint, split, wording) のリストを返す。"""
     facts, seen, answers = [], {}, defaultdict(dict)
-    for table in sorted(Path(folder).glob("*.tsv")):
-        wordings = tomllib.loads(table.with_suffix(".toml").read_text(encoding="utf-8"))
-        counts = defaultdict(int)
-        for line, row in enumerate(table.read_text(encoding="utf-8").splitlines()[1:], 2):
+    tables = sorted(Path(folder).glob("*.tsv"))
+    if not tables:
+        fail(f"{folder} に表 (*.tsv) がありません。--facts に、表のフォルダを指定してください。")
+    for table in tables:
+        wordings, counts = read_wordings(table.with_suffix(".toml")), defaultdict(int)
+        heading, *rows = read_text(table, "UTF-8、タブ区切りで保存してください。").splitlines() or [""]
+        if heading.split("\t") != HEADING:
+            fail(f"{table}:1: 見出しは {'、'.join(HEADING)} (タブ区切り) です。{MEND}")
+        for line, row in enumerate(rows, 2):
             where, cells = f"{table}:{line}", row.split("\t")
-            if len(cells) != 4 or cells[0] not in wordings:
-                raise ValueError(f"{where}: 列が 4 つでないか、関係 {cells[0]} が {table.stem}.toml にありません")
+            if len(cells) != 4:
+                fail(f"{where}: 列が {len(cells)} つです。{'、'.join(HEADING)} の 4 つを、タブで区切ってください。")
             relation, key, answer, hint = cells
-            if seen.setdefault(frozenset((key, answer)), where) != where:
-                raise ValueError(f"{where}: 同じ事実が {seen[frozenset((key, answer))]} にあります")
+            if not isinstance(wordings.get(relation), dict):
+                fail(f"{where}: 関係 {relation} が {table.stem}.toml にありません。名前を直すか、toml に言い回しを足してください。")
+            if not key or not answer or any(c != c.strip() or set(c) & set('{}"') for c in cells) or hint.endswith("。"):
+                fail(f"{where}: 空の欄、前後の空白、かっこ {{}}、引用符、ヒントの終わりの「。」のどれかがあります。{MEND}")
+            if key in answer or answer in key + "\t" + hint:
+                fail(f"{where}: 答えが、鍵かヒントに入っています ({answer})。{MEND}")
+            for fact in ((relation, key), frozenset((key, answer))):
+                if seen.setdefault(fact, where) != where:
+                    fail(f"{where}: 同じ鍵か、同じ事実 (逆向きも) が {seen[fact]} にあります。どちらかを消してください。")
             answers[relation].update(dict.fromkeys([answer, *wordings[relation]["distractors"]]))
             facts.append({"qid": f"{relation}-{counts[relation] + 1:03d}", "genre": wordings["genre"], "relation": relation,
                           "key": key, "answer": answer, "hint": hint, "wording": wordings[relation],
@@ -46,7 +97,7 @@ def read_facts(folder):
             counts[relation] += 1
     for relation, candidates in answers.items():
         if len(candidates) < NUM_CANDIDATES:
-            raise ValueError(f"関係 {relation}: 候補が {len(candidates)} 個しかありません。distractors を足してください")
+            fail(f"関係 {relation}: 違う答えが {len(candidates)} 個です。{NUM_CANDIDATES} 個まで、事実か distractors を足してください。")
     return facts
 
 
@@ -72,19 +123,19 @@ def main():
     parser.add_argument("--facts", default=HERE / "facts", help="表のフォルダ (既定: facts)")
     parser.add_argument("-o", "--output", default=HERE, type=Path, help="書き出すフォルダ (既定: data/demo)")
     args = parser.parse_args()
-    try:
-        facts = read_facts(args.facts)
-    except (OSError, ValueError) as e:
-        sys.exit(f"エラー: {e}")
+    facts = read_facts(args.facts)
     candidates = defaultdict(dict)
     for fact in facts:
         candidates[fact["relation"]].update(dict.fromkeys([fact["answer"], *fact["wording"]["distractors"]]))
-    for split in ("train", "dev1", "dev2"):
-        rows = [question_row(f, candidates[f["relation"]]) for f in facts if f["split"] == split]
+    splits = {"train": [], "dev1": [], "dev2": []}
+    for fact in facts:
+        splits[fact["split"]].append(question_row(fact, candidates[fact["relation"]]))
+    for split, rows in splits.items():
         path = args.output / f"{split}_questions.json"
-        path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+        write(path, (json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
         genres = sorted({r["genre"] for r in rows})
         print(f"{path}: {len(rows)} 問 (" + "  ".join(f"{g} {sum(r['genre'] == g for r in rows)}" for g in genres) + ")")
+    print("次は: bash tests/run.sh -k test_questions (書き方の検査)。事実を足したら: python data/demo/make_model.py (1 スレッドで 35 分)")
 
 
 if __name__ == "__main__":
