@@ -52,15 +52,15 @@ def check_wording(path, text, relation, wording):
         fail(f'{path}: [{relation}] に noun = "…" か distractors = [] がありません。{MEND}')
     for name, needed in (("questions", {"key"}), ("statements", {"key", "answer"})):
         templates = wording.get(name)
-        if not isinstance(templates, list) or {"{hint}" in t for t in templates} != {True, False}:
+        if not isinstance(templates, list) or {"{hint}" in str(t) for t in templates} != {True, False}:
             fail(f"{path}: [{relation}] の {name} に、{{hint}} を使う言い回しと使わない言い回しを、両方書いてください。")
         for template in templates:
             try:
-                fields = {field for _, field, _, _ in string.Formatter().parse(template)} - {None}
+                fields = {field for _, field, _, _ in string.Formatter().parse(str(template))} - {None}
             except ValueError:
                 fields = set()
             if not needed <= fields <= needed | {"hint"}:
-                line = text.count("\n", 0, text.find(template)) + 1
+                line = text.count("\n", 0, text.find(str(template))) + 1
                 fail(f"{path}:{line}: {name} の言い回しには {' と '.join(f'{{{n}}}' for n in sorted(needed))} が要り、"
                      f"ほかに使えるのは {{hint}} だけです: {template}")
 
