@@ -9,7 +9,7 @@ if ! command -v chromium google-chrome > /dev/null && [ "$(id -u)" = 0 ] && comm
     { apt-get update && apt-get install -y --no-install-recommends chromium; } > /dev/null 2>&1 &
 fi
 . data/demo/venv.sh
-.venv/bin/pip install -q --no-compile -r tests/requirements.txt
+.venv/bin/pip install -q -r tests/requirements.txt
 wait
 .venv/bin/ruff check .
 # GPU があっても CPU で確かめる。2 つのプロセスで分ける (pytest 9.2 では xdist 3.8 の組分けが効かない)。

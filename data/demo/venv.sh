@@ -7,4 +7,4 @@ if [ ! -d .venv ]; then
     "$python" -m venv .venv || { rm -rf .venv; echo "エラー: .venv を作れません。venv を入れてください (例: sudo apt install python3-venv)。" >&2; exit 1; }
 fi
 usable .venv/bin/python || { echo "エラー: .venv の Python が 3.11 でも 3.12 でもありません。rm -rf .venv で消して、もう一度実行してください。" >&2; exit 1; }
-.venv/bin/pip install -q --no-compile -r requirements.txt  # 使うものだけが、初めて使うときにコンパイルされる (1 分ほど早い)
+.venv/bin/pip install -q -r requirements.txt
