@@ -135,7 +135,7 @@ def main():
         write(path, (json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
         genres = sorted({r["genre"] for r in rows})
         print(f"{path}: {len(rows)} 問 (" + "  ".join(f"{g} {sum(r['genre'] == g for r in rows)}" for g in genres) + ")")
-    print("次は: bash tests/run.sh -k test_questions (書き方の検査)。事実を足したら: python data/demo/make_model.py (1 スレッドで 35 分)")
+    print("次は: bash tests/run.sh -k test_questions (書き方の検査)。事実を足したら: python data/demo/make_model.py --threads 1 (35 分)")
 
 
 if __name__ == "__main__":
