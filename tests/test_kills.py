@@ -67,8 +67,7 @@ def test_killed_at_any_moment(work):
         finished |= {path: (work / path).read_bytes() for path in OUTPUTS[name]}
         if name == "手順4":
             shutil.copy(work / "solved.json", work / "expected.json")
-    i = 0
-    while i < KILLS:
+    while (i := sum(counts.values())) < KILLS:
         name = names[i % len(names)] if i % len(names) < 4 or i % 20 == 4 else rng.choice(["手順1", "手順2"])
         if name in ("手順1", "手順2"):
             (work / OUTPUTS[name][0]).write_bytes(before[OUTPUTS[name][0]])
@@ -80,7 +79,7 @@ def test_killed_at_any_moment(work):
             process.wait(rng.uniform(0, seconds[name]))
             seconds[name] *= 0.8  # 止める前に終わった。もう一度、早めに
         except subprocess.TimeoutExpired:
-            i, counts[name] = i + 1, counts.get(name, 0) + 1
+            counts[name] = counts.get(name, 0) + 1
             for victim in family(process):
                 victim.send_signal(kill)
         error = process.communicate()[1].decode()

@@ -54,9 +54,7 @@ def load_facts(folder, without_dev):
     relations, used, everything = {}, [], []
     for f in read_facts(folder):
         fact = f["relation"], f["key"], f["answer"], f["hint"]
-        relation = relations.setdefault(fact[0], dict(f["wording"], answers=list(f["wording"]["distractors"])))
-        if fact[2] not in relation["answers"]:
-            relation["answers"].append(fact[2])
+        relations.setdefault(fact[0], dict(f["wording"], answers=list(f["candidates"])))
         everything.append(fact)
         if f["split"] == "train" or not without_dev:
             used.append(fact)

@@ -51,22 +51,22 @@ def check_wording(path, text, relation, wording):
     if not isinstance(wording, dict) or not isinstance(wording.get("noun"), str) or not isinstance(wording.get("distractors"), list):
         fail(f'{path}: [{relation}] に noun = "…" か distractors = [] がありません。{MEND}')
     for name, needed in (("questions", {"key"}), ("statements", {"key", "answer"})):
-        templates = wording.get(name)
-        if not isinstance(templates, list) or {"{hint}" in str(t) for t in templates} != {True, False}:
+        templates = list(map(str, wording[name])) if isinstance(wording.get(name), list) else []
+        if {"{hint}" in t for t in templates} != {True, False}:
             fail(f"{path}: [{relation}] の {name} に、{{hint}} を使う言い回しと使わない言い回しを、両方書いてください。")
         for template in templates:
             try:
-                fields = {field for _, field, _, _ in string.Formatter().parse(str(template))} - {None}
+                fields = {field for _, field, _, _ in string.Formatter().parse(template)} - {None}
             except ValueError:
                 fields = set()
             if not needed <= fields <= needed | {"hint"}:
-                line = text.count("\n", 0, text.find(str(template))) + 1
+                line = text.count("\n", 0, text.find(template)) + 1
                 fail(f"{path}:{line}: {name} の言い回しには {' と '.join(f'{{{n}}}' for n in sorted(needed))} が要り、"
                      f"ほかに使えるのは {{hint}} だけです: {template}")
 
 
 def read_facts(folder):
-    """表を読み、事実の dict (qid, genre, relation, key, answer, hint, split, wording) のリストを返す。"""
+    """表を読み、事実の dict (qid, genre, relation, key, answer, hint, split, wording, candidates) のリストを返す。"""
     facts, seen, answers = [], {}, defaultdict(dict)
     tables = sorted(Path(folder).glob("*.tsv"))
     if not tables:
@@ -93,7 +93,7 @@ def read_facts(folder):
             answers[relation].update(dict.fromkeys([answer, *wordings[relation]["distractors"]]))
             facts.append({"qid": f"{relation}-{counts[relation] + 1:03d}", "genre": wordings["genre"], "relation": relation,
                           "key": key, "answer": answer, "hint": hint, "wording": wordings[relation],
-                          "split": SPLITS.get(counts[relation] % 7, "train")})
+                          "split": SPLITS.get(counts[relation] % 7, "train"), "candidates": answers[relation]})
             counts[relation] += 1
     for relation, candidates in answers.items():
         if len(candidates) < NUM_CANDIDATES:
@@ -106,11 +106,11 @@ def usable(templates, fact):
     return [t for t in templates if ("{hint}" in t) == bool(fact["hint"])]
 
 
-def question_row(fact, candidates):
-    """事実を 1 問にする。言い回しと誤答は qid を種にして選ぶ。candidates は同じ関係の答えすべて。"""
+def question_row(fact):
+    """事実を 1 問にする。言い回しと誤答は qid を種にして選ぶ。誤答は、同じ関係の答え (candidates) から。"""
     rng = random.Random(fact["qid"])
     question = rng.choice(usable(fact["wording"]["questions"], fact)).format(key=fact["key"], hint=fact["hint"])
-    wrong = rng.sample([c for c in candidates if c != fact["answer"]], NUM_CANDIDATES - 1)
+    wrong = rng.sample([c for c in fact["candidates"] if c != fact["answer"]], NUM_CANDIDATES - 1)
     chosen = [fact["answer"], *wrong]
     if fact["split"] != "train":  # クイズ王でも、学習用は正解が先頭、評価用は順不同
         rng.shuffle(chosen)
@@ -123,13 +123,9 @@ def main():
     parser.add_argument("--facts", default=HERE / "facts", help="表のフォルダ (既定: facts)")
     parser.add_argument("-o", "--output", default=HERE, type=Path, help="書き出すフォルダ (既定: data/demo)")
     args = parser.parse_args()
-    facts = read_facts(args.facts)
-    candidates = defaultdict(dict)
-    for fact in facts:
-        candidates[fact["relation"]].update(dict.fromkeys([fact["answer"], *fact["wording"]["distractors"]]))
     splits = {"train": [], "dev1": [], "dev2": []}
-    for fact in facts:
-        splits[fact["split"]].append(question_row(fact, candidates[fact["relation"]]))
+    for fact in read_facts(args.facts):
+        splits[fact["split"]].append(question_row(fact))
     for split, rows in splits.items():
         path = args.output / f"{split}_questions.json"
         write(path, (json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
