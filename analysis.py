@@ -14,9 +14,13 @@
 import gc
 from pathlib import Path
 
-from quiz import figure, files, page, report, runs, tables
+from quiz import files
+from quiz.scoring import compare as tables
+from quiz.scoring import figure, page
+from quiz.scoring import read_results as runs
+from quiz.scoring import text as report
 from quiz.command import Parser, start
-from quiz.mistakes import mistakes
+from quiz.scoring.mistakes import mistakes
 
 
 def main():

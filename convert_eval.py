@@ -11,9 +11,10 @@
 import sys
 from pathlib import Path
 
-from quiz.command import arguments, start
+from quiz.command import start
 from quiz.prompt import eval_record
-from quiz.source import normalize, read_converted, read_questions, write_converted
+from quiz.questions.choices import arguments, normalize, read_questions
+from quiz.questions.converted import read_converted, write_converted
 
 
 def main():

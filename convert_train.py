@@ -12,13 +12,14 @@
     {"instruction": "以下の問題について、0, 1, 2, 3, 4の選択肢から選んで答えてください。\\n\\n問題: 格闘家ボブ・サップの出身国は
      どこでしょう? \\n選択肢\\n\\n0: オレゴン州\\n1: イギリス\\n2: アメリカ合衆国...### 回答:\\n", "output": "2: アメリカ合衆国"}
 
-ファイルの読み方は quiz/readers.py に、選択肢の選び方は quiz/source.py に、プロンプトの書式は quiz/prompt.py にある。
+ファイルの読み方は quiz/questions/formats.py に、選択肢の選び方は quiz/questions/choices.py に、プロンプトの書式は quiz/prompt.py にある。
 """
 
 from pathlib import Path
 
-from quiz.command import arguments, start
-from quiz.source import read_questions, write_converted
+from quiz.command import start
+from quiz.questions.choices import arguments, read_questions
+from quiz.questions.converted import write_converted
 
 DEV = "data/dev1_questions.json"  # 手順2が、何も言わなくても読むもの
 

@@ -11,17 +11,17 @@ result.json の 1 件 (最後の要素だけは elapsed_time と実行条件):
     {"ID": 0, "qid": "...", "genre": "...", "question": "...", "instruction": "...", "input": "...", "prompt": "モデルに渡した文字列",
      "output": "2: クリオネ", "correct_answer": "2: クリオネ", "out_str": "2", "hit": true, "choice_probs": [0.01, ...], "seconds": 0.05}
 output はモデルの回答 (貪欲法。新しいトークンだけを文字に戻したもの)、out_str は読み取れた番号 (読めなければ "")、
-choice_probs[k] はプロンプトの直後に番号 k が来る確率。解き方は quiz/plain.py (定義) と quiz/fast.py (速い方法) にある。
+choice_probs[k] はプロンプトの直後に番号 k が来る確率。解き方は quiz/solving/one_by_one.py (定義) と quiz/solving/fast_way.py (速い方法) にある。
 """
 
 import sys
 from pathlib import Path
 
 from quiz.command import Parser, start, whole_number
-from quiz.config import as_trained, check_adapter, find_model, read_config
+from quiz.adapter import as_trained, check_adapter, find_model, read_config
 from quiz.model import quiet
-from quiz.results import check_output, default_path, read_quiz, write_results
-from quiz.rotations import blank, rotate
+from quiz.questions.converted import blank, read_quiz, rotate
+from quiz.solving.results import check_output, default_path, write_results
 
 
 def main():
@@ -52,9 +52,9 @@ def main():
     import torch
     from accelerate import PartialState
 
-    from quiz import progress
+    from quiz.solving import partial_answers as progress
     from quiz.model import load
-    from quiz.solver import Solver
+    from quiz.solving.batched import Solver
 
     processes = PartialState(cpu=not torch.cuda.is_available())  # accelerate launch で起動すれば複数、そうでなければ 1 つ
     tokenizer, model, prompts = load(base, adapter, config, processes.device, [q.prompt for q in questions])

@@ -6,7 +6,6 @@ import re
 import sys
 
 from quiz.files import fail
-from quiz.prompt import MAX_CHOICES
 
 # argparse の英語と、その日本語
 WORDS = {
@@ -71,15 +70,3 @@ def whole_number(low, high=None):
             raise argparse.ArgumentTypeError(f"{low} 以上{f' {high} 以下' if high else ''}の整数にしてください")
         return int(text)
     return convert
-
-
-def arguments(description, source, target):
-    """手順1と手順2に共通の引数の ArgumentParser。"""
-    parser = Parser(description)
-    parser.add_argument("source", nargs="*", default=[source], metavar="FILE",
-                        help=f"クイズ王か JCommonsenseQA の JSON、CSV、TSV。いくつでも (既定: {source})")
-    parser.add_argument("-o", "--output", default=target, help=f"書き出すファイル (既定: {target})")
-    parser.add_argument("--num-choices", type=whole_number(2, MAX_CHOICES), help="選択肢の数 (既定: 5。候補が少ない行はその数)")
-    parser.add_argument("--seed", type=int, default=0, help="選択肢を選ぶ乱数の種 (既定: 0)")
-    parser.add_argument("--max-questions", type=whole_number(1), help="この数だけ書いて終わる")
-    return parser

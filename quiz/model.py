@@ -7,6 +7,8 @@ from pathlib import Path
 
 from quiz.files import fail, reason
 
+OUT_OF_MEMORY = "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED", "DefaultCPUAllocator"  # 言い方はいろいろ
+
 
 def quiet(base):
     """利用状況の送信と、学生に関係のない警告を止める。base が手元のフォルダなら、ネットワークも使わせない。ライブラリより先に呼ぶ。"""

@@ -33,7 +33,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode  # noqa: E402
 
 from quiz.files import read_records  # noqa: E402
 from quiz.model import quiet  # noqa: E402
-from quiz.prepare import PATTERN  # noqa: E402
+from quiz.prepare_model import PATTERN  # noqa: E402
 from quiz.prompt import read_question  # noqa: E402
 
 quiet(".")
@@ -136,8 +136,8 @@ def llama_source(tmp_path_factory):
 
 
 def prepared(source, folder):
-    """python -m quiz.prepare で source を直した、folder の中のモデル。"""
-    step("quiz.prepare", source, folder / "model", cwd=folder)
+    """python -m quiz.prepare_model で source を直した、folder の中のモデル。"""
+    step("quiz.prepare_model", source, folder / "model", cwd=folder)
     return folder / "model"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from quiz.config import read_config  # noqa: E402
-from quiz.memory import estimate  # noqa: E402
+from quiz.adapter import read_config  # noqa: E402
+from quiz.training.memory import estimate  # noqa: E402
 from quiz.model import quiet  # noqa: E402
 
 ROW = 256  # 表で仮定する 1 行のトークン数 (デモの最長は 113)

@@ -18,8 +18,8 @@ CHECKS = {
     "no micro_batch_size": (lambda base, yaml: edit(yaml, "micro_batch_size: 16", "#"), "micro_batch_size"),
     "hub": (lambda base, yaml: edit_yaml(yaml, "some/unknown-model", "./o"), "some/unknown-model を読めません"),
     "unknown architecture": (lambda base, yaml: change_json(base / "config.json", model_type="brandnew"), "構造 brandnew"),
-    "qwen v1": (lambda base, yaml: change_json(base / "config.json", model_type="qwen"), "python -m quiz.prepare"),
-    "no tokenizer": (lambda base, yaml: (base / "tokenizer.json").unlink(), "python -m quiz.prepare"),
+    "qwen v1": (lambda base, yaml: change_json(base / "config.json", model_type="qwen"), "python -m quiz.prepare_model"),
+    "no tokenizer": (lambda base, yaml: (base / "tokenizer.json").unlink(), "python -m quiz.prepare_model"),
     "no eos": (lambda base, yaml: (base / "tokenizer_config.json").write_text("{}"), "eos_token"),
     "longer than the model": (lambda base, yaml: change_json(base / "config.json", max_position_embeddings=256), "扱える長さ 256"),
     "rows too long": (lambda base, yaml: edit(yaml, "sequence_len: 512", "sequence_len: 99"), "を超え"),
@@ -35,16 +35,16 @@ def test_check_finds(name, llama, llama_run, tmp_path):
     base, yaml = shutil.copytree(llama, tmp_path / "base"), tmp_path / "qlora-opencalm.yml"
     edit_yaml(yaml, base, "./o")
     change(base, yaml)
-    error = step_error("quiz.check", yaml, cwd=llama_run)
+    error = step_error("quiz.training.preflight", yaml, cwd=llama_run)
     assert message in error and (str(yaml) in error or name == "train file")
 
 
 def test_check_passes(demo):
-    out = run("python", "-m", "quiz.check", CONFIG, cwd=demo).stdout
+    out = run("python", "-m", "quiz.training.preflight", CONFIG, cwd=demo).stdout
     assert "gpt_neox" in out and "895 問" in out and out.endswith(f"次は: accelerate launch -m axolotl.cli.train {CONFIG}\n")
 
 
 def test_check_without_pad(llama, llama_run):
     """pad のないトークナイザは、EOS で詰めて学習できる (llama_run がその学習)。"""
     assert "pad_token" not in read(llama / "tokenizer_config.json")
-    assert "次は: " in step("quiz.check", "qlora-opencalm.yml", cwd=llama_run).stdout
+    assert "次は: " in step("quiz.training.preflight", "qlora-opencalm.yml", cwd=llama_run).stdout

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import edit_yaml, step, step_error
 
-from quiz.config import REPORT, as_trained, check_adapter, digest, find_model
+from quiz.adapter import REPORT, as_trained, check_adapter, digest, find_model
 from quiz.prompt import Question
 
 

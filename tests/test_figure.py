@@ -6,7 +6,9 @@ import pytest
 from conftest import read, step
 from samples import solved
 
-from quiz import figure, runs, tables
+from quiz.scoring import compare as tables
+from quiz.scoring import figure
+from quiz.scoring import read_results as runs
 
 
 @pytest.mark.parametrize("models", [1, 5, 20])

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT, run
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from quiz import memory
+from quiz.training import memory
 from quiz.model import load_model
 
 

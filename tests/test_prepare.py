@@ -19,7 +19,7 @@ from tiktoken.load import load_tiktoken_bpe
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 from transformers import AutoModelForCausalLM
 
-from quiz import prepare
+from quiz import prepare_model as prepare
 from quiz.files import read_records
 from quiz.model import load_tokenizer
 
@@ -116,29 +116,29 @@ def test_prepare_vocab_and_merges(qwen, tmp_path):
     (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": eos, "unk_token": eos}))
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "9", cwd=tmp_path)
     edit_yaml(tmp_path / "qlora-opencalm.yml", "base", "./out")
-    error = step_error("quiz.check", "qlora-opencalm.yml", cwd=tmp_path)
-    command, target = re.search(r"python -m (quiz.prepare base (\S+)) で直し、base_model を ./\2 に", error).groups()
+    error = step_error("quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path)
+    command, target = re.search(r"python -m (quiz.prepare_model base (\S+)) で直し、base_model を ./\2 に", error).groups()
     step(*command.split(), cwd=tmp_path)
     edit_yaml(tmp_path / "qlora-opencalm.yml", f"./{target}", "./out")
-    assert "次は: " in step("quiz.check", "qlora-opencalm.yml", cwd=tmp_path).stdout
+    assert "次は: " in step("quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path).stdout
 
 
 def test_prepare_without_network(tmp_path, monkeypatch):
     """Hub につながらなければ 1 行で終わり、何も残さない (設定だけがあって、重みが取れないときも)。"""
-    assert "some/model: 取得できません" in step_error("quiz.prepare", "some/model", "out", cwd=tmp_path)
+    assert "some/model: 取得できません" in step_error("quiz.prepare_model", "some/model", "out", cwd=tmp_path)
     monkeypatch.setattr(prepare, "why_prepare", lambda base: "直す")
     for error in (httpx.ConnectError("refused"), httpx.ReadTimeout("slow")):
         monkeypatch.setattr("huggingface_hub.list_repo_files", mock.Mock(side_effect=error))
-        assert "some/model: 取得できません" in step_error("quiz.prepare", "some/model", "out", cwd=tmp_path)
+        assert "some/model: 取得できません" in step_error("quiz.prepare_model", "some/model", "out", cwd=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_prepare_errors(qwen_v1, llama, tmp_path):
-    assert "直すところはありません" in step_error("quiz.prepare", llama, "out", cwd=tmp_path)
+    assert "直すところはありません" in step_error("quiz.prepare_model", llama, "out", cwd=tmp_path)
     for change, where in ((lambda f: (f / "qwen.tiktoken").unlink(), "qwen.tiktoken"),
                           (lambda f: change_json(f / "config.json", no_bias=False), "no_bias: False"),
                           (drop_weight, "weight がありません")):
         source = shutil.copytree(qwen_v1, tmp_path / "source", dirs_exist_ok=True)
         change(source)
-        assert where in step_error("quiz.prepare", source, "out", cwd=tmp_path)
+        assert where in step_error("quiz.prepare_model", source, "out", cwd=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source"]

@@ -113,7 +113,7 @@ def test_continues_after_kills(demo):
 MEMORY = """
 import os, sys
 import run_quiz
-from quiz.fast import FastWay
+from quiz.solving.fast_way import FastWay
 
 whole = FastWay.answer
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from samples import solved
 
 from quiz.prompt import Question, eval_record, read_label, read_question
-from quiz.source import draw_choices, normalize
+from quiz.questions.choices import draw_choices, normalize
 
 settings.register_profile("suite", deadline=None, max_examples=int(os.environ.get("EXAMPLES", 60)),
                           suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,7 +8,8 @@ import pytest
 from conftest import edit_yaml, read, step_error
 
 from quiz.prompt import Question, eval_record
-from quiz.results import check_output, default_path, mark, read_quiz, write_results
+from quiz.questions.converted import read_quiz
+from quiz.solving.results import check_output, default_path, mark, write_results
 
 
 def test_result_files(demo):

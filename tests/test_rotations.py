@@ -7,9 +7,9 @@ from conftest import read, step, step_error
 from samples import record, write_result
 
 from quiz.prompt import Question, read_choice
-from quiz.results import mark, write_results
-from quiz.rotations import blank, rotate
-from quiz.runs import read_run
+from quiz.solving.results import mark, write_results
+from quiz.questions.converted import blank, rotate
+from quiz.scoring.read_results import read_run
 
 QUESTIONS = [Question("1?", ("あ", "い", "う"), 1, {"qid": "a"}), Question("2?", ("か", "き"), 0, {"qid": "b"})]
 

@@ -8,7 +8,7 @@ from samples import wilson_roots
 from scipy.optimize import brentq
 from scipy.stats import binomtest
 
-from quiz.scores import crossed, holm, mcnemar, newcombe, questions_needed, wilson
+from quiz.scoring.statistics import crossed, holm, mcnemar, newcombe, questions_needed, wilson
 
 
 @pytest.mark.parametrize("hits, n", [(0, 1), (1, 1), (0, 5), (5, 5), (1, 20), (7, 20), (303, 539), (0, 13000), (13000, 13000)])

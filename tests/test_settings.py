@@ -6,10 +6,10 @@ import pytest
 from conftest import ROOT
 from test_training import refused
 
-from quiz.config import read_config
-from quiz.devices import check_devices
+from quiz.adapter import read_config
+from quiz.training.devices import check_devices
 from quiz.files import fail
-from quiz.settings import where
+from quiz.training.yaml_check import where
 
 TYPE = "    type:\n"
 MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
@@ -67,7 +67,7 @@ MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
     "steps": ("seed: 42", "seed: 42\nmax_steps: 0", "1 以上"),
     "own resume": ("seed: 42", "seed: 42\nresume_from_checkpoint: ./a", "続きからは、何もしなくても"),
     "no optimizer": ("seed: 42", "seed: 42\nsave_only_model: true", "save_only_model は使えません"),
-    "no plugin": ("  - quiz.training.Plugin", "  - axolotl.integrations.liger.LigerPlugin", "plugins に quiz.training.Plugin がありません"),
+    "no plugin": ("  - quiz.training.plugin.Plugin", "  - axolotl.integrations.liger.LigerPlugin", "plugins に quiz.training.plugin.Plugin がありません"),
     "here": ("output_dir: ./llama-qlora-out", "output_dir: .", "この学習のものではないファイル"),
     "nowhere": ("output_dir: ./llama-qlora-out", "output_dir: ./quiz.json/x", "作れません"),
     "quiz": ("learning_curve: quiz.json", "learning_curve: train.log", "JSON"),
@@ -131,6 +131,6 @@ def test_deepspeed(monkeypatch, tmp_path):
 
 def test_the_yaml_itself_is_right():
     """リポジトリの YAML のどの行も、いまの Axolotl か、このリポジトリの設定にある。"""
-    from quiz.settings import check_settings
+    from quiz.training.yaml_check import check_settings
 
     check_settings(lambda reason, key=None: pytest.fail(reason), read_config(ROOT / "qlora-opencalm.yml"))

@@ -176,7 +176,7 @@ SLIPS = {
         yaml("cyberagent/open-calm-small ", "./modle "), [*QUIZ, "--base"], ["./modle", "そのフォルダはありません"]),
     "quiz-dev2 missing": (keep, [*QUIZ, "--base", "--quiz", "quiz-dev2.json"], ["quiz-dev2.json", "-o quiz-dev2.json"]),
     "quiz.json as the training file": (
-        yaml("path: train-5-inst.json", "path: quiz.json"), ["quiz.check", "qlora-opencalm.yml"], ["評価用"]),
+        yaml("path: train-5-inst.json", "path: quiz.json"), ["quiz.training.preflight", "qlora-opencalm.yml"], ["評価用"]),
     "result without json": (keep, [*QUIZ, "--base", "-o", "result-x"], [".json"]),
     "result is cut": (lambda w: (w / "result.json").write_bytes((w / "result.json").read_bytes()[:-60]), SCORE, ["切れて", STEP4]),
     "result is empty": (result(""), SCORE, ["result.json:1", "空です", STEP4]),
@@ -191,12 +191,12 @@ SLIPS = {
     "choices out of range": (keep, [*TRAIN, "--num-choices", "11"], ["--num-choices", "2 以上 10 以下"]),
     "no questions": (keep, [*QUIZ, "--max-questions", "0"], ["--max-questions", "1 以上"]),
     "two files": (keep, [*TRAIN, "quiz.json"], ["quiz.json:2", "手順1か手順2で変換した問題"]),
-    "prepare without a name": (keep, ["quiz.prepare", "model"], ["output がありません"]),
-    "prepare into no folder": (keep, ["quiz.prepare", "open-small-qlora-out", "nowhere/model"], ["nowhere/model"]),
-    "prepare over a folder": (keep, ["quiz.prepare", "open-small-qlora-out", "folder"], ["folder"]),
-    "prepare what is no model": (keep, ["quiz.prepare", "open-small-qlora-out", "new"], ["open-small-qlora-out"]),
-    "check without a yaml": (keep, ["quiz.check", "q.yml"], ["q.yml", "そこにありません"]),
-    "check a cp932 yaml": (yaml("", "", "cp932"), ["quiz.check", "qlora-opencalm.yml"], ["qlora-opencalm.yml:", "CP932"]),
+    "prepare without a name": (keep, ["quiz.prepare_model", "model"], ["output がありません"]),
+    "prepare into no folder": (keep, ["quiz.prepare_model", "open-small-qlora-out", "nowhere/model"], ["nowhere/model"]),
+    "prepare over a folder": (keep, ["quiz.prepare_model", "open-small-qlora-out", "folder"], ["folder"]),
+    "prepare what is no model": (keep, ["quiz.prepare_model", "open-small-qlora-out", "new"], ["open-small-qlora-out"]),
+    "check without a yaml": (keep, ["quiz.training.preflight", "q.yml"], ["q.yml", "そこにありません"]),
+    "check a cp932 yaml": (yaml("", "", "cp932"), ["quiz.training.preflight", "qlora-opencalm.yml"], ["qlora-opencalm.yml:", "CP932"]),
 }
 
 

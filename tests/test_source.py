@@ -6,7 +6,7 @@ import random
 import pytest
 from conftest import DEMO, ROOT, quiz_of, read, run, step, step_error, write_rows
 
-from quiz.source import draw_choices
+from quiz.questions.choices import draw_choices
 
 BOB = {"qid": "bob", "question": "格闘家ボブ・サップの出身国はどこでしょう?", "answer_entity": "アメリカ合衆国",
        "answer_candidates": ["アメリカ合衆国", "オレゴン州", "イギリス", "コロラド州", "ミシガン州"]}

@@ -8,8 +8,9 @@ import pytest
 from conftest import ROOT, step
 from samples import record, solved, table_of, wilson_roots, write_result
 
-from quiz.results import mark, read_quiz, write_results
-from quiz.tables import with_published
+from quiz.questions.converted import read_quiz
+from quiz.solving.results import mark, write_results
+from quiz.scoring.compare import with_published
 
 PUBLISHED = """\
 ### Table for key: 芸能

@@ -22,11 +22,11 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer
 
-from quiz.config import REPORT, read_config
+from quiz.adapter import REPORT, read_config
 from quiz.model import encode_prompts, load_tokenizer
-from quiz.plain import Labels
-from quiz.record import last_checkpoint, occupy
-from quiz.training import Plugin
+from quiz.solving.one_by_one import Labels
+from quiz.training.record import last_checkpoint, occupy
+from quiz.training.plugin import Plugin
 
 
 def check_parity(work, base, train_file="train-5-inst.json"):

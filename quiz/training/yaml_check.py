@@ -14,7 +14,7 @@ from quiz.files import read_text
 POSITIVE = "sequence_len", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "learning_rate", "lora_r", "lora_alpha"
 # なければ Axolotl が黙って別の値にするものもある
 REQUIRED = "base_model", "output_dir", "datasets", "adapter", "lora_target_modules", "seed", *POSITIVE
-PLUGIN = "quiz.training.Plugin"
+PLUGIN = "quiz.training.plugin.Plugin"
 # datasets の type: instruction をそのままプロンプトにする。ほかの形では、手順4の書式と違ってしまう。
 FORMAT = {"field_instruction": "instruction", "field_output": "output", "no_input_format": "{instruction}", "system_prompt": ""}
 RANGES = {"seed": (0, 2**32), "lora_dropout": (0, 1), "max_steps": (1, 10**9)}

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from quiz.config import REPORT, WEIGHTS, digest, read_report, same_model
-from quiz.curve import NAME
+from quiz.adapter import REPORT, WEIGHTS, digest, read_report, same_model
+from quiz.training.curve import NAME
 from quiz.files import fail, lock, read_records, reason, write_json
-from quiz.screen import LOG
+from quiz.training.screen import LOG
 
 # 学習の結果に関わらない設定。ほかが 1 つでも違えば、別の学習である。
 HARMLESS = {"axolotl_config_path", "base_model", "output_dir", "resume_from_checkpoint", "plugins", "learning_curve", "is_preprocess",

@@ -1,25 +1,12 @@
 """手順4のファイル: quiz.json を読み、result.json と result.log を書く。手順5で読むのは runs.py。"""
 
 import json
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 
 from quiz.files import fail, read_records, write, write_json
 from quiz.prompt import eval_record, read_label
-from quiz.source import read_converted
 
-QUIZ = "手順2で作ってください: python convert_eval.py"
-
-
-def read_quiz(paths, max_questions=None):
-    """quiz.json を読み、Question のリストを返す。input のない、学習用の書式の記録でもよい。"""
-    def todo(path):
-        return QUIZ if str(path) == "quiz.json" else f"手順2で作ってください: python convert_eval.py 元の問題 -o {path}"
-
-    questions = list(islice((q for path in paths for q in read_converted(path, todo(path))), max_questions))
-    if not questions:
-        fail(f"{' '.join(map(str, paths))}: 問題が 1 問もありません。{QUIZ}")
-    return questions
 
 
 def default_path(args):

@@ -3,8 +3,8 @@
 from collections import Counter
 from statistics import fmean
 
-from quiz.report import INTERVAL, grid, percent, show
-from quiz.scores import wilson
+from quiz.scoring.text import INTERVAL, grid, percent, show
+from quiz.scoring.statistics import wilson
 
 
 def mismatch(records):

@@ -4,12 +4,12 @@ import math
 
 import torch
 
-from quiz.fast import FastWay
+from quiz.solving.fast_way import FastWay
 from quiz.files import fail
-from quiz.plain import MAX_NEW_TOKENS, Labels, answer_plainly
+from quiz.model import OUT_OF_MEMORY
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, answer_plainly
 
 TOKEN_BUDGET = {"cuda": 16384, "cpu": 3072}  # 1 回に計算するトークンの数 (問題数 × 長さ)
-OUT_OF_MEMORY = "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED", "DefaultCPUAllocator"  # 言い方はいろいろ
 
 
 class Solver:

@@ -4,7 +4,8 @@ import torch
 from transformers import TrainerCallback
 
 from quiz.model import encode_prompts
-from quiz.plain import Labels
+from quiz.questions.converted import spread_out
+from quiz.solving.one_by_one import Labels
 
 MAX_QUESTIONS = 200
 NAME = "eval_quiz_label_accuracy"  # TensorBoard では eval/quiz_label_accuracy
@@ -30,8 +31,7 @@ class Curve(TrainerCallback):
 
     def __init__(self, trainer, cfg, questions):
         self.trainer, self.rows = trainer, cfg.micro_batch_size  # 学習がメモリに入るなら、評価も入る
-        n = min(len(questions), MAX_QUESTIONS)
-        questions = [questions[i * len(questions) // n] for i in range(n)]  # 先頭に偏らないように
+        questions = spread_out(questions, MAX_QUESTIONS)
         prompts = encode_prompts(trainer.processing_class, cfg.base_model, [q.prompt for q in questions])
         fitting = [(q, p) for q, p in zip(questions, prompts) if len(p) < cfg.sequence_len]
         self.questions, self.prompts = zip(*fitting) if fitting else ((), ())

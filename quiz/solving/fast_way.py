@@ -11,7 +11,7 @@ from os.path import commonprefix  # 文字列でなく、リストのリスト�
 
 import torch
 
-from quiz.plain import MAX_NEW_TOKENS, first_line, greedy
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, first_line, greedy
 
 
 class FastWay:

@@ -9,7 +9,7 @@ from quiz.files import fail, read_records, read_text
 from quiz.prompt import read_question
 
 WEIGHTS = "adapter_model.safetensors"
-REPORT = "training.json"  # アダプタの隣に残す、学習の記録 (quiz/record.py が書く)
+REPORT = "training.json"  # アダプタの隣に残す、学習の記録 (quiz/training/record.py が書く)
 
 
 def read_config(path):

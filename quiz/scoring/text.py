@@ -1,9 +1,9 @@
 """結果を文字で見せる: チュートリアルの 1 行、Markdown の表、間違いの一覧。"""
 
 
-from quiz import rotations
-from quiz.scores import ALPHA, scores
-from quiz.tables import by_training
+from quiz.scoring import rotations
+from quiz.scoring.statistics import ALPHA, scores
+from quiz.scoring.compare import by_training
 
 COLUMNS = ["Model", "Environment", "Score", "Latency"]
 MORE_COLUMNS = ["n", "95% CI", "Unparsed", "Likelihood", "Chance", "vs best", "vs base"]

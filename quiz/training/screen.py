@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from quiz.files import reason
-from quiz.solver import OUT_OF_MEMORY
+from quiz.model import OUT_OF_MEMORY
 
 LOG = "debug.log"  # Axolotl が output_dir に書く。画面に出さなかったものも、ここにはある
 FIRST = 60  # 秒。ここまでの速さから、終わる時刻を見積もる

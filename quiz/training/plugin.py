@@ -13,14 +13,14 @@ import torch
 from axolotl.integrations.base import BasePlugin
 from transformers import PrinterCallback, ProgressCallback
 
-from quiz.check import check
-from quiz.config import REPORT, read_config
-from quiz.curve import Curve
+from quiz.training.preflight import check
+from quiz.adapter import REPORT, read_config
+from quiz.training.curve import Curve
 from quiz.files import fail
 from quiz.model import compute_exactly
-from quiz.record import Record, complete, describe, find_previous, occupy
-from quiz.results import read_quiz
-from quiz.screen import LOG, Progress, hush
+from quiz.training.record import Record, complete, describe, find_previous, occupy
+from quiz.questions.converted import read_quiz
+from quiz.training.screen import LOG, Progress, hush
 
 PATIENCE = 60  # 秒
 
@@ -37,7 +37,7 @@ class Plugin(BasePlugin):
     """1 つの output_dir は 1 つの学習 (モデル、問題、設定) のもの。途中なら続け、済んでいればそう言い、別の学習なら断る。"""
 
     def get_input_args(self):
-        return "quiz.settings.Settings"
+        return "quiz.training.yaml_check.Settings"
 
     def register(self, cfg):
         speaks = os.environ.get("LOCAL_RANK", "0") == "0"

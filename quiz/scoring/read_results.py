@@ -6,8 +6,9 @@ from pathlib import Path
 
 from quiz.files import fail, read_records
 from quiz.prompt import read_choice, read_label
-from quiz.rotations import collapse, groups
-from quiz.source import kind_of, normalize
+from quiz.scoring.rotations import collapse, groups
+from quiz.questions.converted import kind_of
+from quiz.questions.formats import normalize
 
 REDO = "手順4をやり直してください: python run_quiz.py"
 

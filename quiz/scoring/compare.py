@@ -6,9 +6,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from quiz.files import read_text
-from quiz.scores import crossed, holm, mcnemar, newcombe, questions_needed, scores, wilson
+from quiz.scoring.statistics import crossed, holm, mcnemar, newcombe, questions_needed, scores, wilson
 
-PUBLISHED = Path(__file__).parents[1] / "data/published_scores.csv"
+PUBLISHED = Path(__file__).parents[2] / "data/published_scores.csv"
 # 公開の表のうち、ファイルの分かるものの問題数。ほかは、桁の多い Score がすべて 整数/n になる最小の n とする
 QUESTIONS = {"AI王 dev1": 995, "AI王 dev2": 997, "JcommonsenseQA-v1.1 valid dev3": 1119, "JcommonsenseQA-v1.1 train dev4": 8939}
 # 自分の問題のファイルの名前と、それを並べる公開の表

@@ -3,19 +3,7 @@
 問題文を隠して解かせれば、選択肢の作りがどれだけ答えを教えているかが分かる。
 """
 
-from dataclasses import replace
 from statistics import fmean
-
-
-def rotate(questions):
-    """どの問題も、選択肢を 1 つずつずらした N 通りにする。extra の rotation は、いくつずらしたか。"""
-    return [replace(q, choices=q.choices[r:] + q.choices[:r], label=(q.label - r) % len(q.choices), extra=q.extra | {"rotation": r})
-            for q in questions for r in range(len(q.choices))]
-
-
-def blank(questions):
-    """問題文を空にする。これでも当てずっぽうより当たるなら、選択肢の作りが答えを教えている。"""
-    return [replace(q, text="") for q in questions]
 
 
 def groups(records):

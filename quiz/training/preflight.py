@@ -1,6 +1,6 @@
-"""YAML のモデルで手順3の学習ができるかを、重みを読む前に確かめる。学習のコマンドも、初めにこれをする (quiz/training.py)。
+"""YAML のモデルで手順3の学習ができるかを、重みを読む前に確かめる。学習のコマンドも、初めにこれをする (quiz/training/plugin.py)。
 
-    python -m quiz.check qlora-opencalm.yml      # 点検だけ。モデルの取得は、設定とトークナイザだけ
+    python -m quiz.training.preflight qlora-opencalm.yml      # 点検だけ。モデルの取得は、設定とトークナイザだけ
 """
 
 import os
@@ -9,15 +9,14 @@ from collections import Counter
 from pathlib import Path
 
 from quiz.command import Parser, start
-from quiz.config import read_config
-from quiz.devices import check_devices
+from quiz.adapter import read_config
+from quiz.training.devices import check_devices
 from quiz.files import fail, read_records, read_text, reason
-from quiz.memory import available, estimate
+from quiz.training.memory import available, estimate
 from quiz.model import encode_prompts, load_tokenizer, precision, quiet, why_unreadable
-from quiz.prepare import why_prepare
-from quiz.results import read_quiz
-from quiz.settings import check_settings, where
-from quiz.source import read_converted
+from quiz.prepare_model import why_prepare
+from quiz.questions.converted import read_converted, read_quiz
+from quiz.training.yaml_check import check_settings, where
 
 STEP1 = "手順1からやり直してください: python convert_train.py"
 KERNELS = "lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel"
@@ -36,7 +35,7 @@ def check_model(stop, yaml):
         stop(f"base_model {base} を読めません: {why_unreadable(base, e)}。", "base_model")
     if why:
         target = f"{Path(base).name}-prepared"
-        stop(f"{base} {why}。python -m quiz.prepare {base} {target} で直し、base_model を ./{target} にしてください。", "base_model")
+        stop(f"{base} {why}。python -m quiz.prepare_model {base} {target} で直し、base_model を ./{target} にしてください。", "base_model")
     if kind not in transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not trust:
         stop(f"{base} の構造 {kind} を、今の transformers は知りません。docs/models.md の表のモデルを使ってください。", "base_model")
     wrong = [key for key in KERNELS if kind == "gpt_neox" and yaml.get(key) is not False]

@@ -14,9 +14,10 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers.utils import cached_file
 
-from quiz.config import read_report
+from quiz.adapter import read_report
 from quiz.files import fail, lock, reason
-from quiz.results import mark
+from quiz.questions.converted import questions_digest
+from quiz.solving.results import mark
 
 NOT_COMPARED = {"hardware", "versions", "training"}
 
@@ -26,9 +27,9 @@ def conditions(base, adapter, config, model, questions):
     # モデルのファイルは大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。
     files = [p for folder in (Path(cached_file(base, "config.json")).parent, Path(adapter or base)) for p in sorted(folder.glob("*"))]
     marks = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if re.search(r"\.safetensors$|\.bin$|^tok|config", p.name)]
-    digests = {"model_files": marks, "quiz_sha256": [(q.prompt, q.answer) for q in questions]}
+    marks = sha256(repr(marks).encode()).hexdigest()[:16]
     return {"model": base, "adapter": adapter, **{k: config.get(k) for k in ("load_in_4bit", "tokenizer_type", "attn_implementation")},
-            "dtype": str(model.dtype), **{k: sha256(repr(v).encode()).hexdigest()[:16] for k, v in digests.items()},
+            "dtype": str(model.dtype), "model_files": marks, "quiz_sha256": questions_digest(questions),
             "training": training_of(adapter),
             "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",
             "versions": {m: metadata.version(m) for m in ("torch", "transformers", "peft", "bitsandbytes")}}

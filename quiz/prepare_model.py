@@ -1,6 +1,6 @@
 """そのままでは学習できない形のモデルを、学習できる形のフォルダにする (どちらかに当てはまるモデルだけ)。
 
-    python -m quiz.prepare rinna/nekomata-7b nekomata-7b     # YAML は base_model: ./nekomata-7b
+    python -m quiz.prepare_model rinna/nekomata-7b nekomata-7b     # YAML は base_model: ./nekomata-7b
 
 - Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、重みの名前を付け替える。学習時の長さ
   (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、そこまでを使える長さとする。

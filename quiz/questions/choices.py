@@ -1,24 +1,13 @@
 """問題を Question にする: 元の問題 (どの形かは readers.py) から選択肢を引き、手順1と手順2で変換したファイルを読み戻す。"""
 
-import json
 import random
 import unicodedata
 from collections import Counter
-from pathlib import Path
-
-from quiz.files import fail, read_records, write_json
-from quiz.prompt import Question, read_question
-from quiz.readers import FORMAT, normalize, one_line, read_rows
-
-# その名前の項目があれば、何のファイルか。初めに当てはまるもの
-KINDS = {"answer_entity": "変換する前の問題", "hit": "手順4の結果", "elapsed_time": "手順4の結果",
-         "instruction": "手順1か手順2で変換した問題"}
-
-
-def kind_of(record):
-    """記録が、どの手順のファイルのものか。分からなければ None。"""
-    return next((kind for key, kind in KINDS.items() if key in record), None)
-
+from quiz.command import Parser, whole_number
+from quiz.files import fail
+from quiz.prompt import MAX_CHOICES, Question
+from quiz.questions.converted import kind_of
+from quiz.questions.formats import FORMAT, normalize, one_line, read_rows
 
 def draw_choices(row, num_choices, seed):
     """正解と誤答から選択肢を作り (choices, label) を返す。作れなければ、理由の ValueError。
@@ -108,23 +97,13 @@ def describe(questions):
         yield f"注意: {inside} 問は、正解が問題文の中にあります。"
 
 
-def read_converted(path, todo):
-    """train-5-inst.json か quiz.json の問題を、順に Question で返す。書式が違えば、todo (次にすること) を言って終わる。"""
-    for line, record in read_records(path, todo):
-        if kind_of(record) in ("変換する前の問題", "手順4の結果"):  # 手順4の結果の output は、正解ではなくモデルの回答
-            fail(f"{path}:{line}: {kind_of(record)}のファイルです。{todo}")
-        try:
-            yield read_question(record)
-        except (ValueError, KeyError, TypeError, AttributeError) as e:
-            fail(f"{path}:{line}: {f'{e} がありません' if isinstance(e, KeyError) else e}。{todo}")
-
-
-def write_converted(path, records):
-    """records を書く。もうあるファイルは、同じ手順で作ったものだけを書き換える (元の問題や設定を壊さないように)。"""
-    try:
-        before = json.loads(Path(path).read_text(encoding="utf-8"))[0].keys() if Path(path).is_file() else records[0].keys()
-    except (ValueError, LookupError, TypeError, AttributeError, OSError):
-        before = ()
-    if [key in before for key in ("input", "hit")] != ["input" in records[0], False] or "instruction" not in before:
-        fail(f"{path} は、この手順で作ったファイルではないので、書き換えません。-o で別の名前にするか、要らなければ消してください。")
-    write_json(path, records)
+def arguments(description, source, target):
+    """手順1と手順2に共通の引数の ArgumentParser。"""
+    parser = Parser(description)
+    parser.add_argument("source", nargs="*", default=[source], metavar="FILE",
+                        help=f"クイズ王か JCommonsenseQA の JSON、CSV、TSV。いくつでも (既定: {source})")
+    parser.add_argument("-o", "--output", default=target, help=f"書き出すファイル (既定: {target})")
+    parser.add_argument("--num-choices", type=whole_number(2, MAX_CHOICES), help="選択肢の数 (既定: 5。候補が少ない行はその数)")
+    parser.add_argument("--seed", type=int, default=0, help="選択肢を選ぶ乱数の種 (既定: 0)")
+    parser.add_argument("--max-questions", type=whole_number(1), help="この数だけ書いて終わる")
+    return parser
