@@ -25,19 +25,6 @@ def test_weight_memory_is_what_loading_takes(llama):
     assert n == sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(llama).parameters())
 
 
-def test_sharding_needs_less(llama):
-    """FSDP で分ければ、メモリは少なくて済む。ただし、読み込むときの重みの全体は要る。DeepSpeed は LoRA の分だけを分ける。"""
-    config = AutoConfig.from_pretrained(llama)
-
-    def need(world, **yaml):
-        yaml = {"load_in_4bit": True, "lora_r": 64, "micro_batch_size": 1, "gradient_checkpointing": True} | yaml
-        return memory.estimate(config, yaml, 16, "cuda", world)[1]
-
-    weights, whole = need(1, lora_r=0, micro_batch_size=0), need(1)
-    assert need(8) == whole and weights <= need(64, fsdp_config={"a": 1}) < need(2, fsdp_config={"a": 1}) < whole
-    assert weights < need(2, deepspeed="zero2.json") < whole
-
-
 def test_table_has_every_model(tmp_path):
     """表には、公開の表の 25 モデルがすべてあり、docs/models.md の表はこのコマンドの出力そのもの。"""
     out = run("python", ROOT / "tests/models_table.py", cwd=tmp_path).stdout

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tokenizers import Tokenizer
 
-from quiz.adapter import REPORT, read_config
+from quiz.adapter import RECORD, read_config
 from quiz.model import encode_prompts, load_tokenizer
 from quiz.solving.one_by_one import Labels
 from quiz.training.record import last_checkpoint, occupy
@@ -129,11 +129,11 @@ def test_stopped_at_the_very_end(llama_run, tmp_path, capsys):
     """最後のチェックポイントを書いてから、アダプタを書き終えるまでに止まった学習は、余計に進めずに仕上げる。"""
     work = shutil.copytree(llama_run, tmp_path / "work")
     out = work / "llama-qlora-out"
-    adapter, report = (out / "adapter_model.safetensors").read_bytes(), read(out / REPORT)
+    adapter, report = (out / "adapter_model.safetensors").read_bytes(), read(out / RECORD)
     (out / "adapter_model.safetensors").unlink()
-    (out / REPORT).write_text(json.dumps(report | {"finished": False}))
+    (out / RECORD).write_text(json.dumps(report | {"finished": False}))
     assert not refused(work, max_steps=2) and "学習は済んでいます" in capsys.readouterr().out
-    assert (out / "adapter_model.safetensors").read_bytes() == adapter and read(out / REPORT) == report
+    assert (out / "adapter_model.safetensors").read_bytes() == adapter and read(out / RECORD) == report
     step("run_quiz", "--max-questions", "2", "-o", "result-2.json", cwd=work)
 
 
@@ -145,7 +145,7 @@ def test_broken_record(text, llama_run, tmp_path):
     for name in ("checkpoint-9", "checkpoint-2-old", "checkpoint-2x"):
         (out / name).mkdir()
     assert last_checkpoint(out) == out / "checkpoint-2"
-    (out / REPORT).write_text(text)
+    (out / RECORD).write_text(text)
     assert refused(work, max_steps=2).startswith("エラー: ") and "別の output_dir" in refused(work, max_steps=2)
     assert "training.json" in step_error("run_quiz", cwd=work)
 
@@ -198,7 +198,7 @@ def test_interrupted_training_goes_on(llama_run, tmp_path):
 
 def steps_done(folder):
     """チェックポイントに残ったステップの数。"""
-    return read(folder / REPORT)["steps_done"] if (folder / REPORT).exists() else 0
+    return read(folder / RECORD)["steps_done"] if (folder / RECORD).exists() else 0
 
 
 def wait_for_lock(folder):
