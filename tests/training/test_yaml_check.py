@@ -3,11 +3,10 @@
 import shutil
 
 import pytest
-from conftest import ROOT
-from test_training import refused
+from conftest import ROOT, refused
 
 from quiz.adapter import read_config
-from quiz.training.yaml_check import where
+from quiz.training.yaml_check import check_followed, where
 
 TYPE = "    type:\n"
 MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
@@ -100,3 +99,26 @@ def test_the_yaml_itself_is_right():
     from quiz.training.yaml_check import check_settings
 
     check_settings(read_config(ROOT / "qlora-opencalm.yml"))
+
+
+NOT_FOLLOWED = {
+    "special_tokens": {"eos_token": "<|end|>"}, "tokens": ["<extra>"], "tokenizer_config": "other/tokenizer",
+    "revision_of_model": "v2", "model_revision": "v2", "overrides_of_model_config": {"rope_theta": 5},
+    "model_config": {"rope_theta": 5}, "overrides_of_model_kwargs": {"a": 1}, "type_of_model": "LlamaForCausalLM",
+    "base_model_config": "other/model", "bnb_config_kwargs": {"bnb_4bit_quant_type": "fp4"}, "relora": True,
+    "lisa_n_layers": 2, "unfrozen_parameters": ["lm_head"], "resize_token_embeddings_to_32x": True,
+    "shrink_embeddings": True, "added_tokens_overrides": {3: "<a>"}, "peft_init_lora_weights": "pissa",
+    "lora_model_dir": "./old-out", "load_in_8bit": True, "load_best_model_at_end": True}
+
+
+@pytest.mark.parametrize("key", NOT_FOLLOWED)
+def test_setting_that_step_4_cannot_follow(key, llama_run):
+    """モデルやトークナイザを base_model のものと変える設定は、学習の前に断る。消してあるのと同じ値なら、断らない。"""
+    error = refused(llama_run, **{key: NOT_FOLLOWED[key]})
+    assert f"{key} は使えません" in error and "手順4" in error
+    assert "学習は済んでいます" not in error
+
+
+@pytest.mark.parametrize("key, value", [("special_tokens", None), ("relora", False), ("tokens", [])])
+def test_setting_that_says_nothing(key, value, llama_run):
+    check_followed({key: value})

@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT, run
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from quiz.training import memory
 from quiz.model import load_model
+from quiz.training import memory
 
 
 def test_weight_memory_is_what_loading_takes(llama):
