@@ -1,0 +1,36 @@
+"""文字の扱い: 1 行にする、同じ文字列とみなす、ほぼ同じとみなす。"""
+
+import re
+import unicodedata
+
+BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
+
+# 全角の英数字と記号、半角のカタカナの番号 → ふつうの幅の文字の番号。
+# Unicode で <wide> か <narrow> と書かれた文字は、この範囲にある。² や ① はここにない。
+USUAL_WIDTH = {}
+for code in (0x3000, *range(0xFF01, 0xFFEF)):
+    _, _, usual = unicodedata.decomposition(chr(code)).partition(" ")
+    if usual:
+        USUAL_WIDTH[code] = int(usual, 16)
+
+
+def one_line(text):
+    """改行やタブを空白 1 つにし、前後の空白を除く。ほかの文字は変えない。
+
+    プロンプトは 1 行に 1 つの選択肢なので、選択肢の中に改行があってはならない。
+    """
+    return BREAKS.sub(" ", text).strip()
+
+
+def normalize(text):
+    """読む人に同じに見える文字列を、同じにする: 全角と半角、濁点の合成の違いだけを除く。
+
+    「？」と「?」、「ｶﾞ」と「ガ」は同じ。
+    「2⁸」と「28」、「kg」と「KG」、「else if」と「elseif」は違う。
+    """
+    return unicodedata.normalize("NFC", text.translate(USUAL_WIDTH))
+
+
+def loosely(text):
+    """ほぼ同じ文字列を、同じにする: 上付き文字など (NFKC)、空白、大文字と小文字の違いも除く。"""
+    return "".join(unicodedata.normalize("NFKC", text).split()).casefold()
