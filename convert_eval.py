@@ -38,7 +38,7 @@ def main():
     # 評価用の書式で書く
     records = [eval_record(q) | q.extra for q in questions]
     leak = leak_notice(questions, args.train)
-    write_converted(args.output, records, questions)
+    write_converted(args.output, records)
     if leak:
         print(leak, file=sys.stderr)
     print(f"{args.output} に書きました。"

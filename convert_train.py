@@ -35,7 +35,7 @@ def main():
 
     # 学習用の書式で書く
     records = [{"instruction": q.prompt, "output": q.answer} for q in questions]
-    write_converted(args.output, records, questions)
+    write_converted(args.output, records)
     print(f"{args.output} に書きました。次は: python convert_eval.py")
 
 

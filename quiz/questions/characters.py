@@ -5,13 +5,9 @@ import unicodedata
 
 BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
 
-# 全角の英数字と記号、半角のカタカナの番号 → ふつうの幅の文字の番号。
-# Unicode で <wide> か <narrow> と書かれた文字は、この範囲にある。² や ① はここにない。
-USUAL_WIDTH = {}
-for code in (0x3000, *range(0xFF01, 0xFFEF)):
-    _, _, usual = unicodedata.decomposition(chr(code)).partition(" ")
-    if usual:
-        USUAL_WIDTH[code] = int(usual, 16)
+# 全角の英数字と記号と空白、半角のカタカナ (Unicode で <wide> か <narrow> の文字)。
+# ² や ① は、ここにない
+WIDTHS = re.compile(r"[\u3000\uff01-\uffee]+")
 
 
 def one_line(text):
@@ -28,7 +24,8 @@ def normalize(text):
     「？」と「?」、「ｶﾞ」と「ガ」は同じ。
     「2⁸」と「28」、「kg」と「KG」、「else if」と「elseif」は違う。
     """
-    return unicodedata.normalize("NFC", text.translate(USUAL_WIDTH))
+    usual_width = WIDTHS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    return unicodedata.normalize("NFC", usual_width)
 
 
 def loosely(text):

@@ -94,6 +94,8 @@ def draw_choices(row, num_choices, seed, repeated=False):
     if row.label is not None and num_choices in (None, len(row.candidates)):
         if len(row.candidates) > MAX_CHOICES:
             raise Unusable(f"選択肢が {MAX_CHOICES} 個より多い (--num-choices で減らせます)")
+        if list(map(normalize, row.candidates)).count(normalize(row.answer)) > 1:
+            raise Unusable("正解と同じ選択肢がある")
         return list(row.candidates), row.label
 
     key = draw_key(row)

@@ -10,7 +10,7 @@ JCommonsenseQA の JSON (選択肢の順が公開されている):
 import re
 from pathlib import Path
 
-from quiz.files import fail, read_records
+from quiz.files import fail, read_records, read_text
 from quiz.questions.characters import one_line
 from quiz.questions.converted import SOURCE, kind_of
 from quiz.questions.sheet import read_sheet, sheet_text
@@ -24,10 +24,14 @@ CHOICE = re.compile(r"choice(?:0|[1-9]\d*)")
 def read_rows(paths):
     """どのファイルの問題も、順に SourceRow で返す。読めないものは、その場所を言って終わる。"""
     for path in paths:
-        if not Path(path).exists():
+        try:
+            raw = Path(path).read_bytes()
+        except FileNotFoundError:
             fail(f"{path} を読めません (そこにありません。今いるフォルダは {Path.cwd()})。"
                  f"README.md のあるフォルダで打つか、ファイルの場所を確かめてください。{FORMAT}")
-        text = sheet_text(path)
+        except OSError:
+            read_text(path, FORMAT)  # フォルダなど。わけを言って終わる
+        text = sheet_text(path, raw)
         if text is None:
             yield from read_json(path)
         else:

@@ -9,7 +9,6 @@
 import csv
 import io
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from quiz.files import fail, read_text
@@ -24,7 +23,8 @@ HEADERS = {
     "genre": "分野|ジャンル|genre",
     "qid": "qid",
 }
-ADVICE = f"1 行目の見出しを 問題、正解、誤答1、誤答2、... にしてください。{FORMAT}"
+ADVICE = ("1 行目の見出しを 問題、正解、誤答1、誤答2、... にし、正解は番号ではなく文字で"
+          f"書いてください。{FORMAT}")
 
 # 表計算が直した日付 (3-1 → 3月1日 や 2024/3/1 や 1-Mar) と、直されずに残るもの (2-0、13-1)
 DATE = re.compile(
@@ -35,28 +35,19 @@ NOT_A_DATE = re.compile(r"\d{1,3}[/-]\d{1,3}")
 ERROR = re.compile(r"#[A-Z/0]+[!?]|#N/A|#{4,}|Err:\d+")
 
 
-@dataclass(frozen=True)
-class Column:
-    """表の 1 列。"""
-
-    title: str  # 見出し
-    part: str  # HEADERS の名前。使わない列なら ""
-
-
-def column_of(title):
-    """見出しが title の列。"""
+def part_of(title):
+    """見出しが title の列が、SourceRow のどこに入るか。使わない列なら ""。"""
     for part, pattern in HEADERS.items():
         if re.fullmatch(pattern, loosely(title)):
-            return Column(title.strip(), part)
-    # pandas は、見出しのない列に Unnamed: 3 のような名前を付ける
-    return Column(re.sub(r"^Unnamed: \d+$", "", title.strip()), "")
+            return part
+    return ""
 
 
-def sheet_text(path):
-    """表計算の CSV か TSV なら、その文字列。ほかの形なら None。Excel の CP932 も読む。"""
-    if not Path(path).is_file():
-        return None
-    raw = Path(path).read_bytes()
+def sheet_text(path, raw):
+    """path の中身 raw (bytes) が表計算の CSV か TSV なら、その文字列。ほかの形なら None。
+
+    文字コードは UTF-8 か、Excel の CP932。
+    """
     for encoding in ("utf-8", "cp932"):
         text = raw.decode(encoding, errors="replace")
         # BOM のあるファイルを cat でつなぐと、途中の行の初めにも BOM がある
@@ -66,7 +57,7 @@ def sheet_text(path):
             return text
 
     if Path(path).suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls"):
-        # UTF-16 や Excel のままのファイルなら、そう言って終わる
+        # UTF-8 でも CP932 でもない、UTF-16 や Excel のままのファイルなら、そう言って終わる
         if "\ufffd" in text:
             read_text(path, f"表計算で「CSV UTF-8」として保存し直してください。{FORMAT}")
         fail(f"{path}:1: 1 行目に見出しがある CSV か TSV ではありません。{ADVICE}")
@@ -80,9 +71,10 @@ def first_line(text):
 def has_header(text):
     """1 行目が表の見出しか。JSON の候補に「正解」があっても、見出しではない。"""
     line = first_line(text)
-    titles = re.split(r"[,\t;]", line)
-    parts = {column_of(title.strip('"')).part for title in titles}
-    return not line.startswith(("[", "{")) and not parts.isdisjoint({"question", "answer"})
+    if line.startswith(("[", "{")):
+        return False
+    parts = [part_of(title.strip('"')) for title in re.split(r"[,\t;]", line)]
+    return "question" in parts or "answer" in parts
 
 
 def check_characters(path, text):
@@ -98,9 +90,13 @@ def check_characters(path, text):
 
 def read_sheet(path, text):
     """表の問題を SourceRow のリストで返す。間違いは、行と列を言って終わる。"""
-    (where, titles), *lines = read_lines(path, text)
-    columns = read_header(where, titles)
-    rows = [read_cells(where, columns, cells) for where, cells in lines]
+    (where, header), *lines = read_lines(path, text)
+    # pandas は、見出しのない列に Unnamed: 3 のような名前を付ける
+    titles = [re.sub(r"Unnamed: \d+", "", title.strip()) for title in header]
+    # 見出しのない 1 列目は、pandas の書いた行の番号
+    titles[0] = titles[0] or "見出しのない 1 列目"
+    parts = read_header(where, titles)
+    rows = [read_cells(where, titles, parts, cells) for where, cells in lines]
 
     # 日付やエラーの形の選択肢は、そういう問題かもしれないので読むが、知らせる
     for pattern, what in ((DATE, "日付"), (ERROR, "表計算のエラー")):
@@ -114,7 +110,7 @@ def read_sheet(path, text):
 def read_lines(path, text):
     """空でない行を、(場所, セルのリスト) のリストで返す。"""
     marks = re.findall(r"[\t,;]", first_line(text)) or [","]
-    delimiter = max(set(marks), key=marks.count)
+    delimiter = max(marks, key=marks.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     where = f"{path}:1"
     lines = []
@@ -130,44 +126,41 @@ def read_lines(path, text):
 
 
 def read_header(where, titles):
-    """列ごとの Column のリスト。要る列が 1 つずつなければ、そう言って終わる。"""
-    columns = [column_of(title) for title in titles]
-    # 見出しのない 1 列目は、pandas の行の番号
-    if not columns[0].title:
-        columns[0] = Column("見出しのない 1 列目", "")
-    parts = [column.part for column in columns]
+    """列ごとに SourceRow のどこに入るか。要る列が 1 つずつなければ、そう言って終わる。"""
+    parts = [part_of(title) for title in titles]
     for part, name in (("question", "問題"), ("answer", "正解"), ("wrong", "誤答1")):
         if part not in parts:
             fail(f"{where}: 見出しに {name} の列がありません ({'、'.join(titles)})。{ADVICE}")
-    for column in columns:
-        if column.part not in ("", "wrong") and parts.count(column.part) > 1:
-            fail(f"{where}: 見出しの {column.title} と同じ列が 2 度あります。1 つにしてください。")
+    for title, part in zip(titles, parts):
+        if part not in ("", "wrong") and parts.count(part) > 1:
+            fail(f"{where}: 見出しの {title} と同じ列が 2 度あります。1 つにしてください。")
 
-    unused = [column.title for column in columns if not column.part]
-    if any(unused):
-        print(f"{where}: 使わない列: {'、'.join(filter(None, unused))}")
-    return columns
+    unused = [title for title, part in zip(titles, parts) if title and not part]
+    if unused:
+        print(f"{where}: 使わない列: {'、'.join(unused)}")
+    return parts
 
 
-def read_cells(where, columns, cells):
+def read_cells(where, titles, parts, cells):
     """表の 1 行。"""
-    if any(map(str.strip, cells[len(columns):])):
-        fail(f"{where}: セルが見出しより {len(cells) - len(columns)} 個多くあります。"
+    extra = cells[len(titles):]
+    if any(map(str.strip, extra)):
+        fail(f"{where}: セルが見出しより {len(extra)} 個多くあります。"
              '文中に , があるセルは " で囲んでください (見出しが足りなければ、足してください)。')
     # 短い行の足りないセルは、空
-    texts = [one_line(cell) for cell in cells] + [""] * len(columns)
-    named = list(zip(columns, texts))
-    for column, text in named:
-        if column.part in ("question", "answer") and not text:
-            fail(f"{where}: 「{column.title}」の列が空です。行ごと消すか、書いてください。")
+    texts = [one_line(cell) for cell in cells] + [""] * len(titles)
+    columns = list(zip(titles, parts, texts))
+    for title, part, text in columns:
+        if part in ("question", "answer") and not text:
+            fail(f"{where}: 「{title}」の列が空です。行ごと消すか、書いてください。")
         # 結合した「誤答」の続きか、見出しを忘れた分野か、分からない
-        if text and not column.title:
+        if text and not title:
             fail(f"{where}: 見出しのない列に「{text}」があります。見出し (誤答2、分野など) を"
                  "書いてください (結合したセルは、結合を解いて)。")
 
-    found = {column.part: text for column, text in named}
+    found = {part: text for _, part, text in columns}
     answer = found["answer"]
-    wrong = [text for column, text in named if column.part == "wrong" and text]
+    wrong = [text for _, part, text in columns if part == "wrong" and text]
     row = SourceRow(
         where,
         found["question"],
@@ -176,27 +169,26 @@ def read_cells(where, columns, cells):
         found.get("qid"),
         found.get("genre", ""),
     )
-    check_header_words(row, texts)
-    for column, text in named:
-        if column.part == "wrong" and normalize(text) == normalize(answer):
-            fail(f"{where}: 「{column.title}」の列に、正解と同じ「{answer}」があります。"
+    check_words(row, texts)
+    for title, part, text in columns:
+        if part == "wrong" and normalize(text) == normalize(answer):
+            fail(f"{where}: 「{title}」の列に、正解と同じ「{answer}」があります。"
                  "別の誤答にしてください。")
-        if column.part and ERROR.fullmatch(text):
-            check_error(row, column.title, text)
+        if part and ERROR.fullmatch(text):
+            check_error(row, title, text)
     check_dates(row)
     return row
 
 
-def check_header_words(row, texts):
+def check_words(row, texts):
     """texts (1 行のセル) が 2 つ目の見出しの行なら、そう言って終わる。
 
     英単語の問題 (問題が「question」で正解が「質問」) は、見出しではない。
     """
-    parts = [column_of(text).part for text in texts if text]
+    parts = [part_of(text) for text in texts if text]
     whole = "" not in parts and parts.count("question") == parts.count("answer") == 1
-    question = column_of(row.question).part
-    answer = column_of(row.answer).part
-    if whole or (question, answer) == ("question", "answer"):
+    same_order = part_of(row.question) == "question" and part_of(row.answer) == "answer"
+    if whole or same_order:
         fail(f"{row.where}: 見出しの行が 2 つあります。1 つにしてください。")
 
 
