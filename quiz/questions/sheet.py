@@ -9,6 +9,7 @@
 import csv
 import io
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from quiz.files import fail, read_text
@@ -46,22 +47,38 @@ def part_of(title):
 def sheet_text(path, raw):
     """path の中身 raw (bytes) が表計算の CSV か TSV なら、その文字列。ほかの形なら None。
 
-    文字コードは UTF-8 か、Excel の CP932。
+    文字コードは UTF-8 か、Excel の CP932。行によって違えば、その行を言って終わる。
     """
-    for encoding in ("utf-8", "cp932"):
-        text = raw.decode(encoding, errors="replace")
-        # BOM のあるファイルを cat でつなぐと、途中の行の初めにも BOM がある
-        text = re.sub(r"^\ufeff+", "", text, flags=re.MULTILINE)
-        if has_header(text):
-            check_characters(path, text)
-            return text
+    # 文字コード → 初めて出た行
+    found = {}
+    for number, line in enumerate(raw.splitlines(), 1):
+        found.setdefault(encoding_of(line), number)
+    found.pop("ascii", None)
+    encoding = next(iter(found), "ascii")
+    text = raw.decode(encoding, errors="replace")
+    # BOM のあるファイルを cat でつなぐと、途中の行の初めにも BOM がある
+    text = re.sub(r"^\ufeff+", "", text, flags=re.MULTILINE)
 
+    if has_header(text):
+        if len(found) > 1 or "latin-1" in found:
+            fail(f"{path}:{max(found.values())}: 文字として読めません (途中で切れているか、文字コードの"
+                 "違う行が混ざっています)。元の表から書き出し直してください。")
+        return text
     if Path(path).suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls"):
-        # UTF-8 でも CP932 でもない、UTF-16 や Excel のままのファイルなら、そう言って終わる
-        if "\ufffd" in text:
+        # UTF-16 や Excel のままのファイルなら、そう言って終わる
+        if "latin-1" in found or b"\0" in raw:
             read_text(path, f"表計算で「CSV UTF-8」として保存し直してください。{FORMAT}")
         fail(f"{path}:1: 1 行目に見出しがある CSV か TSV ではありません。{ADVICE}")
     return None
+
+
+def encoding_of(line):
+    """1 行 (bytes) の文字コード。UTF-8 でも CP932 でもなければ latin-1 (どんな bytes も読める)。"""
+    for encoding in ("ascii", "utf-8", "cp932"):
+        with suppress(UnicodeDecodeError):
+            line.decode(encoding)
+            return encoding
+    return "latin-1"
 
 
 def first_line(text):
@@ -75,17 +92,6 @@ def has_header(text):
         return False
     parts = [part_of(title.strip('"')) for title in re.split(r"[,\t;]", line)]
     return "question" in parts or "answer" in parts
-
-
-def check_characters(path, text):
-    """文字でないもの (\ufffd に置き換えられている) があれば、その行を言って終わる。"""
-    before, mark, after = text.partition("\ufffd")
-    if mark:
-        line = before.count("\n") + 1
-        why = "文字として読めません (文字コードの違う行が混ざっています)"
-        if not after:
-            why = "ファイルが途中で切れています"
-        fail(f"{path}:{line}: {why}。元の表から「CSV UTF-8」として書き出し直してください。")
 
 
 def read_sheet(path, text):
