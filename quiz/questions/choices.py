@@ -22,29 +22,34 @@ class Drawn:
     n_read: int  # 読んだ問題の数
     questions: list[Question]
     skipped: dict[str, list[str]] = field(default_factory=dict)  # 飛ばしたわけ → その場所
+    n_repeated: int = 0  # questions のうち、qid (なければ問題文) が前の問題と同じもの
 
 
 def draw_questions(rows, num_choices=None, seed=0):
     """rows (SourceRow) から Question を作り、Drawn を返す。"""
     n_read = 0
+    n_repeated = 0
     questions = []
     skipped = {}
-    answers = {}  # もう使った問題 → 正解
-    keys = set()  # もう使った乱数の種
+    # もう使った問題 → 正解
+    answers = {}
+    # もう使った乱数の種
+    keys = set()
     for row in rows:
         n_read += 1
+        repeated = draw_key(row) in keys
         try:
             check_new(row, answers)
             check_characters(row)
-            key = draw_key(row)
-            choices, label = draw_choices(row, num_choices, seed, key in keys)
+            choices, label = draw_choices(row, num_choices, seed, repeated)
         except Unusable as why:
             skipped.setdefault(str(why), []).append(row.where)
             continue
         answers[identity(row)] = normalize(row.answer)
-        keys.add(key)
+        keys.add(draw_key(row))
+        n_repeated += repeated
         questions.append(Question(row.question, tuple(choices), label, row.extra))
-    return Drawn(n_read, questions, skipped)
+    return Drawn(n_read, questions, skipped, n_repeated)
 
 
 def identity(row):
@@ -63,6 +68,7 @@ def check_new(row, answers):
 
 def check_characters(row):
     """目に見えない制御文字があれば、Unusable。"""
+    # Cc は、改行のほかの、画面に出ない文字 (\x07 など)
     for character in "".join([row.question, *row.candidates]):
         if unicodedata.category(character) == "Cc":
             raise Unusable("制御文字がある")
@@ -98,6 +104,7 @@ def draw_choices(row, num_choices, seed, repeated=False):
             raise Unusable("正解と同じ選択肢がある")
         return list(row.candidates), row.label
 
+    # 正解と、ほかの候補から引いた n - 1 個を、混ぜて並べる
     key = draw_key(row)
     if repeated:
         key = f"{key}:{row.question}:{row.candidates}"

@@ -31,6 +31,7 @@ def write_converted(path, records):
 
     もうあるファイルは、同じ手順で作ったものだけを書き換える (元の問題や設定を壊さないように)。
     """
+    # 手順2のファイルには input があり、手順1のファイルにはない
     if Path(path).is_file():
         before = first_record(path)
         same_step = ("input" in before) == ("input" in records[0])
@@ -58,6 +59,7 @@ def read_converted(path, todo):
         # 手順4の結果の output は、正解ではなくモデルの回答
         if kind in (SOURCE, RESULT):
             fail(f"{path}:{line}: {kind}のファイルです。{todo}")
+        # 書式にない文字や、選択肢にない正解も、ここで見つかる
         try:
             yield read_question(record)
         except KeyError as e:
@@ -89,6 +91,7 @@ def rotate(questions):
 
     extra の rotation は、いくつずらしたか (0 から N-1)。
     """
+    # ずらすと、どの選択肢も 1 度ずつ、どの番号にも来る
     rotated = []
     for q in questions:
         n = len(q.choices)

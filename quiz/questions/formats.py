@@ -31,6 +31,7 @@ def read_rows(paths):
                  f"README.md のあるフォルダで打つか、ファイルの場所を確かめてください。{FORMAT}")
         except OSError:
             read_text(path, FORMAT)  # フォルダなど。わけを言って終わる
+        # 表計算か、JSON か
         text = sheet_text(path, raw)
         if text is None:
             yield from read_json(path)
@@ -46,7 +47,8 @@ def read_json(path):
         if kind not in (None, SOURCE):
             fail(f"{where}: {kind}のファイルです。変換する前の問題を指定してください "
                  "(例: data/train_questions.json)。")
-        if kind is None and any(map(CHOICE.fullmatch, record)):
+        # どちらの形かは、項目の名前で分かる
+        if any(map(CHOICE.fullmatch, record)):
             yield from_jcommonsenseqa(where, record)
         else:
             yield from_quiz_king(where, record)
@@ -54,6 +56,7 @@ def read_json(path):
 
 def from_quiz_king(where, record):
     """クイズ王の 1 問。"""
+    # 文字列でないものや空のものは、その項目を言って終わる
     question = GAP.sub("", required_text(where, record, "question"))
     answer = required_text(where, record, "answer_entity")
 
@@ -80,6 +83,7 @@ def from_jcommonsenseqa(where, record):
     n_choices = len(list(filter(CHOICE.fullmatch, record)))
     choices = [required_text(where, record, f"choice{k}") for k in range(n_choices)]
 
+    # 正解は番号。true や 1.0 や "1" は、書き間違いとみなす
     label = record.get("label")
     if type(label) is not int or not 0 <= label < n_choices:
         fail(f"{where}: label が、0 から {n_choices - 1} までの番号ではありません ({label!r})。"

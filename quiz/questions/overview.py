@@ -24,16 +24,15 @@ def print_overview(paths, drawn, questions):
         fail(f"{names}: 数が合いません ({counts})。quiz/questions/choices.py の間違いです。")
 
     print(f"{names}: {counts}")
+    # 分野の順に並んだファイルから引いても、どの分野もあるか
     if n_left:
         genres = Counter(q.extra.get("genre", "なし") for q in questions)
         print(f"引かなかった {n_left} 問 (--max-questions)。書く問題の分野: {listed(genres)}")
     print_labels(questions)
     print_hints(questions)
-    qids = [str(q.extra["qid"]) for q in questions if "qid" in q.extra]
-    n_repeated = len(qids) - len(set(qids))
-    if n_repeated:
-        print(f"注意: {n_repeated} 問は、qid が前の問題と同じです "
-              "(選択肢は、問題文も使って引きました)。")
+    if drawn.n_repeated:
+        print(f"注意: {drawn.n_repeated} 問は、qid (なければ問題文) が前の問題と同じです。"
+              "選択肢は、問題文と候補も使って引きました。")
 
 
 def skipped_places(skipped):
@@ -64,6 +63,7 @@ def print_labels(questions):
     if len(sizes) > 1:
         print(f"選択肢の数: {listed(sizes, ' 択', ' 問')}")
 
+    # どの位置にも同じだけあるとして、いちばん多い位置を調べる。
     # くじで決まる位置なら、平均から標準偏差の 4 倍も外れることは 1 万回に 1 回もない
     mean = guessing(questions)
     deviation = (mean * (1 - mean / len(questions))) ** 0.5
@@ -78,7 +78,8 @@ def print_hints(questions):
     longest = 0
     inside = 0
     for q in questions:
-        lengths = [len(choice) for choice in q.choices]
+        # 同じ長さのものがあれば、その中から当てずっぽうで選ぶ
+        lengths = list(map(len, q.choices))
         if lengths[q.label] == max(lengths):
             longest += 1 / lengths.count(max(lengths))
         inside += normalize(q.choices[q.label]) in normalize(q.text)

@@ -61,8 +61,9 @@ def sheet_text(path, raw):
 
     if has_header(text):
         if len(found) > 1 or "latin-1" in found:
-            fail(f"{path}:{max(found.values())}: 文字として読めません (途中で切れているか、文字コードの"
-                 "違う行が混ざっています)。元の表から書き出し直してください。")
+            line = max(found.values())
+            fail(f"{path}:{line}: 文字として読めません (途中で切れているか、文字コードの違う行が"
+                 "混ざっています)。元の表から書き出し直してください。")
         return text
     if Path(path).suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls"):
         # UTF-16 や Excel のままのファイルなら、そう言って終わる
@@ -90,7 +91,7 @@ def has_header(text):
     line = first_line(text)
     if line.startswith(("[", "{")):
         return False
-    parts = [part_of(title.strip('"')) for title in re.split(r"[,\t;]", line)]
+    parts = list(map(part_of, re.split(r'[,\t;"]', line)))
     return "question" in parts or "answer" in parts
 
 
@@ -115,6 +116,7 @@ def read_sheet(path, text):
 
 def read_lines(path, text):
     """空でない行を、(場所, セルのリスト) のリストで返す。"""
+    # 区切りは、見出しの行にいちばん多い記号
     marks = re.findall(r"[\t,;]", first_line(text)) or [","]
     delimiter = max(marks, key=marks.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -133,7 +135,7 @@ def read_lines(path, text):
 
 def read_header(where, titles):
     """列ごとに SourceRow のどこに入るか。要る列が 1 つずつなければ、そう言って終わる。"""
-    parts = [part_of(title) for title in titles]
+    parts = list(map(part_of, titles))
     for part, name in (("question", "問題"), ("answer", "正解"), ("wrong", "誤答1")):
         if part not in parts:
             fail(f"{where}: 見出しに {name} の列がありません ({'、'.join(titles)})。{ADVICE}")
@@ -141,6 +143,7 @@ def read_header(where, titles):
         if part not in ("", "wrong") and parts.count(part) > 1:
             fail(f"{where}: 見出しの {title} と同じ列が 2 度あります。1 つにしてください。")
 
+    # 書いたのに使わない列は、書き間違いかもしれない
     unused = [title for title, part in zip(titles, parts) if title and not part]
     if unused:
         print(f"{where}: 使わない列: {'、'.join(unused)}")
@@ -149,12 +152,13 @@ def read_header(where, titles):
 
 def read_cells(where, titles, parts, cells):
     """表の 1 行。"""
+    # 文中の , でセルが分かれると、列がずれる
     extra = cells[len(titles):]
     if any(map(str.strip, extra)):
         fail(f"{where}: セルが見出しより {len(extra)} 個多くあります。"
              '文中に , があるセルは " で囲んでください (見出しが足りなければ、足してください)。')
     # 短い行の足りないセルは、空
-    texts = [one_line(cell) for cell in cells] + [""] * len(titles)
+    texts = [*map(one_line, cells), *[""] * len(titles)]
     columns = list(zip(titles, parts, texts))
     for title, part, text in columns:
         if part in ("question", "answer") and not text:
@@ -164,6 +168,7 @@ def read_cells(where, titles, parts, cells):
             fail(f"{where}: 見出しのない列に「{text}」があります。見出し (誤答2、分野など) を"
                  "書いてください (結合したセルは、結合を解いて)。")
 
+    # 項目ごとの中身。誤答はいくつもある
     found = {part: text for _, part, text in columns}
     answer = found["answer"]
     wrong = [text for _, part, text in columns if part == "wrong" and text]
@@ -175,6 +180,8 @@ def read_cells(where, titles, parts, cells):
         found.get("qid"),
         found.get("genre", ""),
     )
+
+    # 見出し、同じ選択肢、表計算が壊したセルを、問題にしない
     check_words(row, texts)
     for title, part, text in columns:
         if part == "wrong" and normalize(text) == normalize(answer):
@@ -191,7 +198,8 @@ def check_words(row, texts):
 
     英単語の問題 (問題が「question」で正解が「質問」) は、見出しではない。
     """
-    parts = [part_of(text) for text in texts if text]
+    parts = list(map(part_of, filter(None, texts)))
+    # 列の順が違う見出しなら、どのセルも見出しの言葉
     whole = "" not in parts and parts.count("question") == parts.count("answer") == 1
     same_order = part_of(row.question) == "question" and part_of(row.answer) == "answer"
     if whole or same_order:

@@ -38,6 +38,7 @@ def required_text(where, record, key):
     if key not in record:
         fail(f"{where}: {key} がありません。{FORMAT}")
     value = record[key]
+    # 数の 0 や null も、文字列ではない
     if not isinstance(value, str) or not value.strip():
         shown = f'{str(value)[:20]}。数や null も " で囲みます'
         fail(f"{where}: {key} が、空でない文字列ではありません ({shown})。{FORMAT}")

@@ -86,7 +86,9 @@ def test_rows_that_share_a_qid(qid):
 def test_rows_that_share_a_qid_and_a_question(qid):
     """「カタカナはどれ?」のように問題文まで同じでも、散らばる。"""
     rows = [row("駅はどれ?", [f"{c}{i}" for c in FIVE], qid=qid) for i in range(200)]
-    labels = Counter(q.label for q in draw_questions(rows).questions)
+    drawn = draw_questions(rows)
+    labels = Counter(q.label for q in drawn.questions)
+    assert drawn.n_repeated == 199
     assert sorted(labels) == [0, 1, 2, 3, 4] and max(labels.values()) < 70
 
 
@@ -155,7 +157,7 @@ def test_duplicate_qids_are_separate_questions(tmp_path):
     write_rows(tmp_path / "source.json", *(json.loads(line) | {"qid": "same"} for line in lines))
     shown = step("convert_eval", "source.json", cwd=tmp_path).stdout
     assert len(read(tmp_path / "quiz.json")) == 3
-    assert "注意: 2 問は、qid が前の問題と同じです" in shown
+    assert "注意: 2 問は、qid (なければ問題文) が前の問題と同じです" in shown
 
 
 def test_sample_is_drawn_from_the_whole():
