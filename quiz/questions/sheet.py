@@ -53,6 +53,7 @@ def sheet_text(path, raw):
     found = {}
     for number, line in enumerate(raw.splitlines(), 1):
         found.setdefault(encoding_of(line), number)
+    # 英数字だけの行は、どの文字コードでも同じ
     found.pop("ascii", None)
     encoding = next(iter(found), "ascii")
     text = raw.decode(encoding, errors="replace")
@@ -61,8 +62,8 @@ def sheet_text(path, raw):
 
     if has_header(text):
         if len(found) > 1 or "latin-1" in found:
-            line = max(found.values())
-            fail(f"{path}:{line}: 文字として読めません (途中で切れているか、文字コードの違う行が"
+            damaged = max(found.values())
+            fail(f"{path}:{damaged}: 文字として読めません (途中で切れているか、文字コードの違う行が"
                  "混ざっています)。元の表から書き出し直してください。")
         return text
     if Path(path).suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls"):
@@ -83,6 +84,7 @@ def encoding_of(line):
 
 
 def first_line(text):
+    """空でない最初の行。"""
     return re.split(r"[\r\n]", text.lstrip())[0]
 
 
@@ -151,7 +153,7 @@ def read_header(where, titles):
 
 
 def read_cells(where, titles, parts, cells):
-    """表の 1 行。"""
+    """表の 1 行 cells を SourceRow にする。titles は列ごとの見出し、parts は HEADERS の名前。"""
     # 文中の , でセルが分かれると、列がずれる
     extra = cells[len(titles):]
     if any(map(str.strip, extra)):
