@@ -9,21 +9,55 @@
 読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの result.json (hit と out_str だけ) でもよい。
 1 行目はチュートリアルと同じ「ファイル名 : 正解率」、2 行目はその内訳。「番号の確率」は確率が最大の番号を
 答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
+読めない結果があれば、それを言って、ほかを読む。名前を書いた結果が読めなかったときは、終了コード 1 で終わる。
 """
 
-import gc
+import sys
 from pathlib import Path
 
-from quiz import files
-from quiz.scoring import compare as tables
-from quiz.scoring import figure, page
-from quiz.scoring import read_results as runs
-from quiz.scoring import text as report
 from quiz.command import Parser, start
+from quiz.files import fail, write
+from quiz.scoring.compare import make_tables
+from quiz.scoring.figure import curves_of, plot
 from quiz.scoring.mistakes import mistakes
+from quiz.scoring.page import page
+from quiz.scoring.read_results import read_results, unfinished
+from quiz.scoring.rows import beside_published, make_rows
+from quiz.scoring.text import markdown, summary_lines
 
 
 def main():
+    args = read_arguments()
+    results, problems = read_all(args)
+
+    # 表と図の中身
+    rows = make_rows(results)
+    if args.published:
+        rows = beside_published(rows)
+    tables = make_tables(rows) if args.table or args.published or args.plot else []
+
+    # ファイルを書いてから、表示する
+    if args.plot:
+        write(args.plot, [plot(tables, curves_of(results), Path(args.plot).suffix[1:])])
+    if args.html:
+        write(args.html, [page(results)])
+
+    if args.table or args.published:
+        print(markdown(tables, bool(args.table or results), args.published), end="")
+    for result in results:
+        if args.errors:
+            print(mistakes(result))
+        elif not args.table and not args.published:
+            print(summary_lines(result, args.genre))
+    for path in filter(None, (args.plot, args.html)):
+        print(f"{path} を書きました")
+
+    if problems and args.results:
+        fail("読めない結果がありました (上の注意)。")
+
+
+def read_arguments():
+    """打たれた引数。"""
     parser = Parser(__doc__)
     parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる")
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
@@ -33,32 +67,43 @@ def main():
     parser.add_argument("--plot", metavar="FILE", help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)")
     parser.add_argument("--html", metavar="FILE", help="全問を見て回るページ (.html)。ネットワークは使わない")
     args = parser.parse_args()
-    # result* と打つと result.log も混じる。同じファイルは 1 度だけ。
-    paths = list(dict.fromkeys(p for p in args.results if not p.endswith(".log"))) or sorted(map(str, Path().glob("result*.json")))
-    if not paths and (not args.published or args.errors or args.html):
-        files.fail("result*.json がありません。先に手順4を実行してください: python run_quiz.py")
-    for option, path, suffixes in (("--plot", args.plot, (".png", ".svg", ".pdf")), ("--html", args.html, (".html",))):
-        if path and Path(path).suffix not in suffixes:  # 結果のファイルを書きつぶさないためでもある
-            files.fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
+    # 結果のファイルを書きつぶさないためでもある
+    check_suffix("--plot", args.plot, (".png", ".svg", ".pdf"))
+    check_suffix("--html", args.html, (".html",))
+    return args
 
-    read = [runs.read_run(path, paths) for path in paths]
-    made = tables.make_tables(read) if args.table or args.published or args.plot else {}
-    made = tables.with_published(made) if args.published else made
-    if args.plot:
-        files.write(args.plot, figure.plot(made, runs.curves(read), Path(args.plot).suffix[1:]))
-    if args.html:
-        files.write(args.html, page.page(read))
-    if args.table or args.published:
-        print(report.markdown(made, args.table or read, args.published), end="")
-    for run in read:
-        if args.errors:
-            print(mistakes(run))
-        elif not (args.table or args.published):
-            print(report.summary_lines(run, args.genre))
-    for path in filter(None, (args.plot, args.html)):
-        print(f"{path} を書きました")
+
+def check_suffix(option, path, suffixes):
+    """書くファイルの名前の終わりを確かめる。"""
+    if path and Path(path).suffix not in suffixes:
+        fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
+
+
+def read_all(args):
+    """結果を読み、(Result のリスト, 読めないわけのリスト) を返す。読めないものと、解きかけのものは、stderr で言う。"""
+    # result* と打つと result.log も混じる。同じファイルは 1 度だけ
+    named = [path for path in args.results if not path.endswith(".log")]
+    paths = list(dict.fromkeys(named)) or sorted(map(str, Path().glob("result*.json")))
+    parts = unfinished(paths)
+    if not paths and (not args.published or args.errors or args.html):
+        also = f" (解きかけ: {'、'.join(parts)})" if parts else ""
+        fail(f"result*.json がありません{also}。先に手順4を実行してください: python run_quiz.py")
+
+    results, problems = read_results(paths)
+    if problems and not results:
+        fail(" ".join(problems))
+    notes = [f"{problem} この結果は除きます。" for problem in problems]
+    for result in results:
+        if result.regraded:
+            notes.append(
+                f"{result.path}:{result.regraded[0]}: 書いてある hit か out_str が回答と合わない記録が {len(result.regraded)} 件あり、"
+                "回答と正解から採点し直しました。"
+            )
+    for part in parts:
+        notes.append(f"{part}: 手順4が終わっていません。同じコマンドをもう一度実行すると、続きから解きます。")
+    sys.stderr.writelines(f"注意: {note}\n" for note in notes)
+    return results, problems
 
 
 if __name__ == "__main__":
-    gc.disable()  # 何百万もの小さな値を読むだけで、循環するものはない (2 割ほど速い)
     start(main)

@@ -17,11 +17,24 @@ WORDS = {
     r"ambiguous option: (\S+) could match (.*)": r"\1 は、\2 のどれか分かりません"}
 
 
+class Once(argparse.Action):
+    """値を取る引数。2 度目は断る (argparse は、何も言わずに最後の値だけを使う)。"""
+
+    used = False
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if self.used:
+            parser.error(f"{option_string} が 2 度あります (書けるのは 1 度だけ)")
+        self.used = True
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """使い方は、スクリプトの docstring。"""
 
     def __init__(self, description):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.register("action", None, Once)
 
     def error(self, message):
         for english, japanese in WORDS.items():

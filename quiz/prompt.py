@@ -80,8 +80,11 @@ def read_question(record):
     return Question(match["question"], choices, lines.index(record["output"]), extra)
 
 
-def read_label(answer):
+def read_label(answer, choices=()):
     """回答の行の先頭から番号を読む。「２：クリオネ」→ "2"。番号で始まっていなければ ""。"""
+    # 選択肢の文字そのもの (選択肢が 2:3 や 1:6 のときの「2:3」) は、番号ではない
+    if answer in choices:
+        return ""
     # 全角の数字や記号も、空白の有無も問わない。行の途中の数や、2 桁以上の数は番号ではない。
     before, after = (unicodedata.normalize("NFKC", part).strip() for part in ANSWER.split("{choice}")[0].split("{label}"))
     start = rf"\s*{re.escape(before)}\s*([0-9])\s*{re.escape(after) or '(?![0-9])'}"

@@ -1,0 +1,130 @@
+"""表の行を作る: 結果のファイルと分野ごとの点数と、公開の点数。"""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from quiz.files import read_text
+from quiz.scoring.read_results import Result
+from quiz.scoring.statistics import wilson
+
+PUBLISHED = Path(__file__).parents[2] / "data/published_scores.csv"
+RESTORE = "リポジトリから取り直してください: git checkout data/published_scores.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """1 つの結果の、1 つの表の分の点数。割合は 0 から 1 で、古いファイルで分からないものは None。"""
+
+    name: str  # 結果の名前 (公開の点数なら、モデルの名前)
+    environment: str  # 問題のファイルの名前
+    n: int  # 問題の数
+    score: float  # 生成した回答の正解率
+    latency: float | None  # 解くのにかかった秒
+    chance: float | None  # 当てずっぽうの正解率 (1/選択肢の数 の平均)
+    unparsed: float | None = None  # 番号を読み取れない回答の割合
+    likelihood: float | None = None  # 番号の確率での正解率
+    answers: dict = field(default_factory=dict)  # {問題の印: GradedAnswer}。印が分からなければ空
+    result: Result | None = None  # 公開の点数なら None
+    digits: tuple = ()  # 公開の点数の、元の桁のままの score と latency
+
+    @property
+    def untrained(self):
+        """学習前のモデルの行か。"""
+        return self.result is not None and self.result.untrained
+
+    @property
+    def interval(self):
+        """score の 95 % 区間 (下限, 上限)。"""
+        return wilson(round(self.score * self.n), self.n)
+
+    @property
+    def qids(self):
+        """解いた問題の qid。"""
+        return {answer.qid for answer in self.answers.values()} - {""}
+
+
+def make_row(result, answers, latency):
+    """結果 result の答えのうち、answers (1 問以上) の分の行。"""
+    return Row(
+        name=result.name,
+        environment=result.quiz,
+        n=len(answers),
+        score=mean(answers, "hit"),
+        latency=latency,
+        chance=mean(answers, "chance"),
+        unparsed=mean(answers, "unread"),
+        likelihood=mean(answers, "likely_hit"),
+        answers=mark(answers),
+        result=result,
+    )
+
+
+def mean(answers, name):
+    """答えの項目 name の平均。分からないもの (None) があれば None。"""
+    values = [getattr(answer, name) for answer in answers]
+    if None in values:
+        return None
+    return fmean(values)
+
+
+def mark(answers):
+    """{(問うたこと, 何度目か): 答え}。同じことを 2 度問うていても、答えは 1 つも失われない。"""
+    times = Counter()
+    marked = {}
+    for answer in answers:
+        marked[answer.asked, times[answer.asked]] = answer
+        times[answer.asked] += 1
+    return {} if "" in times else marked
+
+
+def make_rows(results):
+    """{(種類, 名前): 行のリスト}。種類は quiz (問題のファイルごと。分野が 1 つなら省く) か genre (分野ごと)。
+
+    種類が違えば、名前が同じでも別の表である。
+    """
+    by_quiz = {}
+    by_genre = {}
+    for result in results:
+        genres = result.by_genre()
+        if len(genres) > 1 or "" in genres:
+            row = make_row(result, result.answers, result.summary.get("elapsed_time"))
+            by_quiz.setdefault(("quiz", result.quiz), []).append(row)
+        for genre, answers in genres.items():
+            seconds = mean(answers, "seconds")
+            latency = None if seconds is None else seconds * len(answers)
+            if genre:
+                row = make_row(result, answers, latency)
+                by_genre.setdefault(("genre", genre), []).append(row)
+    return by_quiz | by_genre
+
+
+def beside_published(made):
+    """公開の点数の行に、make_rows() の行を加える。"""
+    rows = {}
+    same_quiz = {}  # {問題のファイルの名前: (公開の表の種類と名前, 問題の数)}
+    text = read_text(PUBLISHED, RESTORE)
+    for record in csv.DictReader(text.splitlines()):
+        key = ("quiz" if record["quiz"] else "genre", record["genre"])
+        n = int(record["n"])
+        row = Row(
+            name=record["model"],
+            environment=record["environment"],
+            n=n,
+            score=float(record["score"]),
+                latency=float(record["latency"]),
+            chance=1 / int(record["choices"]),
+            digits=(record["score"], record["latency"]),
+        )
+        rows.setdefault(key, []).append(row)
+        same_quiz["quiz", record["quiz"]] = key, n
+
+    # 公開の点数と同じファイルの全問を、ふつうに解いた結果は、そこに並べる。名前と数で見分けるので、確かではない
+    for key, own in made.items():
+        published, n = same_quiz.get(key, (key, 0))
+        for row in own:
+            whole = 0.97 * n <= row.n <= n and not any(row.result.way)
+            rows.setdefault(published if whole else key, []).append(row)
+    return rows
