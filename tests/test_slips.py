@@ -56,24 +56,16 @@ def yaml(old, new, encoding="utf-8"):
     return lambda work: (work / "qlora-opencalm.yml").write_bytes(YAML.replace(old, new).encode(encoding, "replace"))
 
 
-def rename(old, new):
-    return lambda work: (work / old).rename(work / new)
-
-
 def remove(name):
     return lambda work: (work / name).unlink()
-
-
-def result(text):
-    return lambda work: (work / "result.json").write_text(text, encoding="utf-8")
 
 
 def keep(work):
     pass
 
 
-TRAIN, EVAL, QUIZ, SCORE = ["convert_train", "source.json"], ["convert_eval", "source.json"], ["run_quiz"], ["analysis"]
-STEP3, STEP4, GET = "accelerate launch", "python run_quiz.py", "data/README.md"
+TRAIN, EVAL, QUIZ = ["convert_train", "source.json"], ["convert_eval", "source.json"], ["run_quiz"]
+STEP3, GET = "accelerate launch", "data/README.md"
 SLIPS = {
     # 手順1と手順2の入力
     "no file": (remove("source.json"), TRAIN, ["source.json", "そこにありません", GET]),
@@ -130,9 +122,6 @@ SLIPS = {
     "result to step 4": (keep, [*QUIZ, "--base", "--quiz", "result.json"], ["手順4の結果", "python convert_eval.py"]),
     "yaml to step 4": (keep, [*QUIZ, "--base", "--quiz", "qlora-opencalm.yml"], ["qlora-opencalm.yml:1"]),
     "quiz.json as the yaml": (keep, [*QUIZ, "--config", "quiz.json"], ["base_model"]),
-    "source to step 5": (keep, [*SCORE, "source.json"], ["変換する前の問題", STEP4]),
-    "quiz.json to step 5": (keep, [*SCORE, "quiz.json"], ["手順1か手順2で変換した問題", STEP4]),
-    "yaml to step 5": (keep, [*SCORE, "qlora-opencalm.yml"], ["qlora-opencalm.yml:1", STEP4]),
     "source as the training file of step 2": (keep, [*EVAL, "--train", "result.json"], ["手順4の結果", "python convert_train.py"]),
     # 出力
     "output is the source": (keep, [*TRAIN, "-o", "source.json"], ["source.json は、この手順で", "-o"]),
@@ -165,10 +154,6 @@ SLIPS = {
     "output is a list": (quiz(lambda r: r.update(output=["0: あ"])), [*QUIZ, "--base"], ["quiz.json:"]),
     "format edited by hand": (quiz(lambda r: r.update(instruction=r["instruction"] + "!")), [*QUIZ, "--base"], ["書式"]),
     "broken record of the training": (lambda work: (work / "open-small-qlora-out/training.json").write_text("{"), QUIZ, ["training.json"]),
-    # 手順5
-    "no result": (rename("result.json", "old.json"), SCORE, ["result*.json", STEP4]),
-    "named result missing": (keep, [*SCORE, "resutl.json"], ["resutl.json がありません", "ここにあるもの: result.json"]),
-    "a log to step 5": (keep, [*SCORE, "old.log", "no.json"], ["no.json がありません"]),
     "read-only output": (lambda work: (work / "train-5-inst.json").chmod(0o444), TRAIN, ["train-5-inst.json は書き込めない", "chmod"]),
     "a folder that is not there": (keep, [*QUIZ, "--model", "./nowhere"], ["--model ./nowhere"]),
     "base and model": (keep, [*QUIZ, "--base", "--model", "folder"], ["--base と --model"]),
@@ -178,12 +163,6 @@ SLIPS = {
     "quiz.json as the training file": (
         yaml("path: train-5-inst.json", "path: quiz.json"), ["quiz.training.preflight", "qlora-opencalm.yml"], ["評価用"]),
     "result without json": (keep, [*QUIZ, "--base", "-o", "result-x"], [".json"]),
-    "result is cut": (lambda w: (w / "result.json").write_bytes((w / "result.json").read_bytes()[:-60]), SCORE, ["切れて", STEP4]),
-    "result is empty": (result(""), SCORE, ["result.json:1", "空です", STEP4]),
-    "result has no record": (result('[{"elapsed_time": 1}]'), SCORE, ["result.json", STEP4]),
-    "hit is a word": (lambda work: solved(work / "result.json", [1, 0], hit="yes"), SCORE, ["result.json:1", "hit", STEP4]),
-    "figure over the result": (keep, [*SCORE, "--plot", "result.json"], ["--plot result.json", ".png"]),
-    "page over the yaml": (keep, [*SCORE, "--html", "qlora-opencalm.yml"], ["--html", ".html"]),
     # 引数
     "unknown option": (keep, [*TRAIN, "--nun-choices", "4"], ["--nun-choices", "引数はありません", "-h"]),
     "no value": (keep, [*TRAIN, "-o"], ["-o", "値がありません"]),

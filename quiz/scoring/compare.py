@@ -1,7 +1,6 @@
 """表の行どうしの比較: 最良のモデルと、学習前のモデルと、種だけが違う学習と。"""
 
 import json
-from collections import Counter
 from dataclasses import dataclass
 
 from quiz.files import fail
@@ -102,9 +101,13 @@ def compare(a, b):
     if not common:
         return Comparison(a, b, 0, None, None, why_nothing(a, b))
 
-    pairs = [(a.answers[key], b.answers[key]) for key in common]
-    score = difference(pairs, "hit")
-    likelihood = difference(pairs, "likely_hit")
+    hits = []
+    likely_hits = []
+    for key in common:
+        x = a.answers[key]
+        y = b.answers[key]
+        hits.append((x.hit, y.hit))
+        likely_hits.append((x.likely_hit, y.likely_hit))
 
     notes = []
     left = a.n + b.n - 2 * len(common)
@@ -113,18 +116,7 @@ def compare(a, b):
     distinct = {asked for asked, _ in common}
     if len(distinct) < len(common):
         notes.append(f"比べた {len(common)} 問のうち、違う問題は {len(distinct)} 問だけなので、p は目安")
-    return Comparison(a, b, len(common), score, likelihood, "。".join(notes))
-
-
-def difference(pairs, name):
-    """答えの組 (GradedAnswer 2 つ) の、正誤 name (hit か likely_hit) の Difference。分からないものがあれば None。"""
-    cells = Counter((getattr(x, name), getattr(y, name)) for x, y in pairs)
-    both = cells[True, True]
-    won = cells[True, False]
-    lost = cells[False, True]
-    neither = cells[False, False]
-    known = both + won + lost + neither == len(pairs)
-    return paired(both, won, lost, neither) if known else None
+    return Comparison(a, b, len(common), paired(hits), paired(likely_hits), "。".join(notes))
 
 
 def why_nothing(a, b):
@@ -150,23 +142,13 @@ def correct(differences):
 def group_by_seed(rows):
     """種だけが違う学習の行を、{種: その種の行のリスト} にまとめたもののリスト。種が 1 つだけのものは除く。"""
     groups = {}
-    for row in with_training(rows):
-        training = row.result.training
-        if "settings" in training:
+    for row in rows:
+        training = row.result.training if row.result else {}
+        # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
+        if {"settings", "train_files"} <= training.keys() and row.answers:
             seeds = groups.setdefault(same_training(row), {})
             seeds.setdefault(training["seed"], []).append(row)
     return [seeds for seeds in groups.values() if len(seeds) > 1]
-
-
-def without_settings(rows):
-    """種の記録はあるが、ほかの設定の記録がない行。"""
-    return [row for row in with_training(rows) if "settings" not in row.result.training]
-
-
-def with_training(rows):
-    """学習の種が分かり、どの問題を解いたかも分かる行。"""
-    known = [row for row in rows if row.answers]
-    return [row for row in known if row.result.training.get("seed") is not None]
 
 
 def same_training(row):

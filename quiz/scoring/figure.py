@@ -5,6 +5,7 @@ from io import BytesIO
 from statistics import fmean
 
 COLUMNS = 3  # 1 段に並べる枠の数
+RIGHT = 1.12  # 横軸の右の端 (正解率は 1 まで、その右に数字)
 COLORS = {"モデル": "#6aa5dc", "学習前のモデル": "#f3bd7e", "公開の表": "#b8b8b8"}
 
 
@@ -34,10 +35,9 @@ def plot(tables, curves, suffix):
     ratios = [height + 0.6 for height in heights]
     axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=ratios)
 
-    limit = right_end(tables)
     legend = {}
     for i, (ax, panel) in enumerate(zip(axes.flat, panels)):
-        legend |= draw_panel(ax, panel, limit)
+        legend |= draw_panel(ax, panel)
         # 同じ段では棒の太さをそろえ、上から詰める
         ax.set_ylim(heights[i // columns] - 0.4, -0.6)
     if curves:
@@ -89,33 +89,25 @@ def pair_with_base(rows, versus_base):
     return [(row, bases.get(row)) for row in rows if row not in bases.values()]
 
 
-def right_end(tables):
-    """横軸の右の端。どの枠でも同じ。"""
-    values = [0]
-    for table in tables:
-        for row in table.rows:
-            values += [row.interval[1], row.chance or 0, row.likelihood or 0]
-    return max(values) + 0.1
-
-
-def draw_panel(ax, panel, limit):
+def draw_panel(ax, panel):
     """枠 1 つを描き、凡例の {名前: 印} を返す。"""
     legend = {}
     for y, (row, base) in enumerate(panel.pairs):
         if base:
-            legend |= draw_bar(ax, row, y - 0.2, 0.4, limit) | draw_bar(ax, base, y + 0.2, 0.4, limit)
+            legend |= draw_bar(ax, row, y - 0.2, 0.4)
+            legend |= draw_bar(ax, base, y + 0.2, 0.4)
         else:
-            legend |= draw_bar(ax, row, y, 0.6, limit)
+            legend |= draw_bar(ax, row, y, 0.6)
         if row.chance:
-            line = ax.vlines(row.chance, y - 0.5, y + 0.5, color="#c53030", linestyle="--", linewidth=1)
+            line = ax.vlines(row.chance, y - 0.5, y + 0.5, color="#c53030", linestyle="--")
             legend["当てずっぽう"] = line
     names = [row.name for row, _ in panel.pairs]
-    ax.set(title=panel.title, xlim=(0, limit))
+    ax.set(title=panel.title, xlim=(0, RIGHT))
     ax.set_yticks(range(len(names)), names, fontsize=8)
     return legend
 
 
-def draw_bar(ax, row, y, height, limit):
+def draw_bar(ax, row, y, height):
     """行 1 つの棒、ひげ、数字、番号の確率の印を描き、凡例の {名前: 印} を返す。"""
     kind = "モデル"
     if not row.result:
@@ -126,7 +118,7 @@ def draw_bar(ax, row, y, height, limit):
     # 丸めの誤差から負にならないように
     whiskers = [[max(0, row.score - low)], [max(0, high - row.score)]]
     bar = ax.barh(y, row.score, height, color=COLORS[kind], capsize=1.5, xerr=whiskers)
-    ax.text(0.995 * limit, y, f"{row.score:.2f}", va="center", ha="right", fontsize=7)
+    ax.text(RIGHT - 0.01, y, f"{row.score:.2f}", va="center", ha="right", fontsize=7)
     if row.likelihood is None:
         return {kind: bar}
     # 棒の長さが 0 でも、番号の確率では高いことがある

@@ -1,18 +1,9 @@
 """選択肢の順を変えて解かせた結果 (run_quiz.py --rotations) をまとめる: 位置で選んでいないかを見る。"""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 
 CUT = "選択肢の順を変えた記録が欠けています"
-
-
-@dataclass(frozen=True)
-class Summary:
-    """全問についての割合 (0 から 1)。"""
-
-    accuracy: float  # 正解がどの位置にも来たときの、平均の正解率
-    always: float  # どの順でも正解した問題
-    consistent: float  # どの順でも同じ選択肢を選んだ問題
 
 
 def group(answers):
@@ -61,12 +52,18 @@ def chosen(answer):
     return (answer.answered + answer.rotation) % answer.n_choices
 
 
-def summarize(groups):
-    """group() の結果から Summary を求める。"""
-    always = [all(a.hit for a in same) for same in groups]
-    consistent = []
+def summary_line(groups):
+    """順を変えた全体の正解率、どの順でも正解した問題の割合、どの順でも同じ選択肢を選んだ問題の割合の 1 行。"""
+    accuracies = []
+    always = 0
+    consistent = 0
     for same in groups:
+        accuracies.append(fmean(a.hit for a in same))
+        always += all(a.hit for a in same)
         choices = {chosen(a) for a in same}
-        consistent.append(len(choices) == 1 and None not in choices)
-    accuracy = fmean(fmean(a.hit for a in same) for same in groups)
-    return Summary(accuracy, fmean(always), fmean(consistent))
+        consistent += len(choices) == 1 and None not in choices
+    n = len(groups)
+    return (
+        f"選択肢の順を変えた全体: 正解率 {fmean(accuracies):.2f}  どの順でも正解 {always / n:.2f}  "
+        f"どの順でも同じ選択肢 {consistent / n:.2f}"
+    )

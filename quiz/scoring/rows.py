@@ -93,12 +93,16 @@ def make_rows(results):
             row = make_row(result, result.answers, result.summary.get("elapsed_time"))
             by_quiz.setdefault(("quiz", result.quiz), []).append(row)
         for genre, answers in genres.items():
-            seconds = mean(answers, "seconds")
-            latency = None if seconds is None else seconds * len(answers)
             if genre:
-                row = make_row(result, answers, latency)
+                row = make_row(result, answers, total_seconds(answers))
                 by_genre.setdefault(("genre", genre), []).append(row)
     return by_quiz | by_genre
+
+
+def total_seconds(answers):
+    """解くのにかかった秒の合計。分からないものがあれば None。"""
+    seconds = [answer.seconds for answer in answers]
+    return None if None in seconds else sum(seconds)
 
 
 def beside_published(made):

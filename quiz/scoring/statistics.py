@@ -1,6 +1,7 @@
 """区間と検定。正誤の列は bool のリスト。scipy は読み込みに時間がかかるので、使う関数の中で読む。"""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 ALPHA = 0.05  # 有意水準。区間は 95 %
@@ -19,17 +20,19 @@ class Difference:
     needed: int | None  # その差を見つけるのに要る問題の数 (差がなければ None)
 
 
-def paired(both, won, lost, neither):
-    """両方が正解、自分だけ正解、相手だけ正解、両方が不正解の問題の数から、Difference を求める。"""
+def paired(pairs):
+    """同じ問題の (自分の正誤, 相手の正誤) のリストから、Difference を求める。分からない正誤 (None) があれば None。"""
+    cells = Counter(pairs)
+    both = cells[True, True]
+    won = cells[True, False]
+    lost = cells[False, True]
+    neither = cells[False, False]
     n = both + won + lost + neither
-    return Difference(
-        won,
-        lost,
-        difference=(won - lost) / n,
-        interval=newcombe(both, won, lost, neither),
-        p=mcnemar(won, lost),
-        needed=questions_needed(won, lost, n),
-    )
+    if n < len(pairs):
+        return None
+    interval = newcombe(both, won, lost, neither)
+    needed = questions_needed(won, lost, n)
+    return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost), needed)
 
 
 def wilson(hits, n):
@@ -52,7 +55,8 @@ def mcnemar(won, lost):
 def newcombe(both, won, lost, neither):
     """正解率の差 (自分 - 相手) の 95 % 信頼区間 (下限, 上限)。-1 から 1。
 
-    引数は paired() と同じ。Newcombe 1998 の方法 10: それぞれの Wilson の区間を、2 つの正誤の相関 phi を見込んで合わせる。
+    引数は、両方が正解、自分だけ正解、相手だけ正解、両方が不正解の問題の数。
+    Newcombe 1998 の方法 10: それぞれの Wilson の区間を、2 つの正誤の相関 phi を見込んで合わせる。
     """
     n = both + won + lost + neither
     mine = both + won

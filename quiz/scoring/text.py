@@ -2,8 +2,8 @@
 
 from statistics import fmean, stdev
 
-from quiz.scoring.compare import group_by_seed, without_settings
-from quiz.scoring.rotations import summarize
+from quiz.scoring.compare import group_by_seed
+from quiz.scoring.rotations import summary_line
 from quiz.scoring.rows import make_row
 from quiz.scoring.statistics import ALPHA, wilson
 
@@ -25,6 +25,7 @@ p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。
 比べるのは、モデルに見せた問題、選択肢、その順と、正解が同じ問題だけ。
 種だけが違う学習の表: 平均と SD は、学習ごとの Score の平均と標準偏差。95% CI は、平均の正解率で
 n 問を解いたときの Wilson の区間 (問題の選ばれ方の揺れだけで、学習のやり直しの揺れは SD)。
+設定の記録のない結果 (前の版のもの) は、種だけが違うのか分からないので、まとめない。
 「(順の平均)」は --rotations の結果で、Score は番号の確率を順について平均した答えの正解率
 (生成の正解率ではない)。
 差の表: 95% CI は Newcombe の区間 (対応のある割合の差)。要る n は、その差を検定が 8 割の確率で
@@ -79,10 +80,8 @@ def summary_lines(result, with_genres):
     if with_genres:
         lines += genre_lines(result)
     if result.rotations:
-        r = summarize(result.rotations)
         lines += [
-            f"    選択肢の順を変えた全体: 正解率 {r.accuracy:.2f}  どの順でも正解 {r.always:.2f}  "
-            f"どの順でも同じ選択肢 {r.consistent:.2f}",
+            f"    {summary_line(result.rotations)}",
             "    1 行目は、番号の確率を順について平均した答えの正解率 (生成の正解率ではない)",
         ]
     return "\n".join(lines)
@@ -202,16 +201,12 @@ def trainings(table_rows):
         rows.append(training_line(seeds))
         for first, *others in seeds.values():
             notes += [f"- {row.name}: 種が {first.name} と同じ" for row in others]
-    # 前の版の結果には、学習の設定の記録がない
-    unknown = without_settings(table_rows)
-    if len(unknown) > 1:
-        notes += [f"- {row.name}: 学習の設定の記録がなく、種のほかも違うかもしれない" for row in unknown]
 
     lines = []
     if rows:
         lines += ["", *grid(TRAININGS, rows)]
     if notes:
-        lines += ["", "種だけが違う学習の平均に入れなかったもの:", *notes]
+        lines += ["", "平均に入れなかったもの:", *notes]
     return lines
 
 

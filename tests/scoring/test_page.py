@@ -35,8 +35,8 @@ def test_page(tmp_path):
     """全問が見られ、分野、モデル、正誤で絞れる。問題文の HTML は文字のまま出る。"""
     for name, size in (("a", 120), ("b", 30)):
         write_result(tmp_path / f"result-{name}.json", [
-            {**record(i % 3 == 0, "雑学" if i % 4 else "学問", out_str="" if i % 10 == 1 else "2" if i % 3 == 0 else "0"), "qid": f"q{i}",
-             "output": f"{name}{i}番の回答{EVIL}",
+            {**record(i % 3 == 0 and i % 10 != 1, "雑学" if i % 4 else "学問",
+                      output=f"{'' if i % 10 == 1 else '2: ' if i % 3 == 0 else '0: '}{name}{i}番の回答{EVIL}"), "qid": f"q{i}",
              "prompt": Question(f"第{i}問{EVIL}", (f"い{EVIL}", "は", "ロ", "に"), 2).prompt}
             for i in range(size)])
     step("analysis", "--html", "page.html", cwd=tmp_path)
@@ -68,7 +68,7 @@ def test_one_card_tells_models_apart(tmp_path):
     """A だけが正解した問題、番号と文字の食い違う回答を選べる。"""
     for name, outs in (("a", ["2", "2", "0"]), ("b", ["0", "2", "2"])):
         write_result(tmp_path / f"result-{name}.json", [
-            {**record(k == "2", out_str=k, text=f"問い{i}?"), "output": "2: ロ", "qid": f"q{i}"} for i, k in enumerate(outs)])
+            {**record(k == "2", output=f"{k}: ロ", text=f"問い{i}?"), "qid": f"q{i}"} for i, k in enumerate(outs)])
     step("analysis", "--html", "page.html", cwd=tmp_path)
     dom = browse(tmp_path, "#run=result-a&hit=hit&other=result-b&other_hit=miss")
     assert "1 問中 1 から 1" in dom and "問い0?" in dom
