@@ -2,14 +2,14 @@
 
     python analysis.py                                    # ここにある result*.json すべて
     python analysis.py result.json --genre                # 分野ごとの内訳も
-    python analysis.py --table --published                # Markdown の表。区間と検定つき。チュートリアルの 217 行と並べる
-    python analysis.py --errors                           # 番号の偏り、確信度と正解率、自信のある間違い
+    python analysis.py --table --published                # 区間と検定つきの表。公開の 217 行と並べる
+    python analysis.py --errors                           # 番号の偏り、確信度、自信のある間違い
     python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
-読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの result.json (hit と out_str だけ) でもよい。
-1 行目はチュートリアルと同じ「ファイル名 : 正解率」、2 行目はその内訳。「番号の確率」は確率が最大の番号を
-答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
-読めない結果があれば、それを言って、ほかを読む。名前を書いた結果が読めなかったときは、終了コード 1 で終わる。
+読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの形 (hit と out_str だけ) でもよい。
+1 行目はチュートリアルと同じ「ファイル名 : 正解率」、2 行目はその内訳。「番号の確率」は確率が最大の
+番号を答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
+読めない結果は、それを言って除く。名前を書いた結果が読めなければ、終了コードは 1 になる。
 """
 
 import sys
@@ -28,26 +28,33 @@ from quiz.scoring.text import markdown, summary_lines
 
 def main():
     args = read_arguments()
-    results, problems = read_all(args)
+    paths = find_paths(args)
 
-    # 表と図の中身
+    # 読めない結果は除く。1 つも読めなければ終わる
+    results, problems = read_results(paths)
+    if problems and not results:
+        fail(" ".join(problems))
+    warn(problems, results, unfinished(paths))
+
+    # 表の中身。図も同じものから描く
     rows = make_rows(results)
     if args.published:
         rows = beside_published(rows)
-    tables = make_tables(rows) if args.table or args.published or args.plot else []
+    show_tables = args.table or args.published
+    tables = make_tables(rows) if show_tables or args.plot else []
 
     # ファイルを書いてから、表示する
     if args.plot:
-        write(args.plot, [plot(tables, curves_of(results), Path(args.plot).suffix[1:])])
+        suffix = Path(args.plot).suffix[1:]
+        write(args.plot, [plot(tables, curves_of(results), suffix)])
     if args.html:
         write(args.html, [page(results)])
-
-    if args.table or args.published:
+    if show_tables:
         print(markdown(tables, bool(args.table or results), args.published), end="")
     for result in results:
         if args.errors:
             print(mistakes(result))
-        elif not args.table and not args.published:
+        elif not show_tables:
             print(summary_lines(result, args.genre))
     for path in filter(None, (args.plot, args.html)):
         print(f"{path} を書きました")
@@ -59,13 +66,20 @@ def main():
 def read_arguments():
     """打たれた引数。"""
     parser = Parser(__doc__)
-    parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる")
-    parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
-    parser.add_argument("--table", action="store_true", help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す")
-    parser.add_argument("--published", action="store_true", help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる")
-    parser.add_argument("--errors", action="store_true", help="番号の偏り、確信度と正解率、自信のある間違いを出す")
-    parser.add_argument("--plot", metavar="FILE", help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)")
-    parser.add_argument("--html", metavar="FILE", help="全問を見て回るページ (.html)。ネットワークは使わない")
+    files = "結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる"
+    genre = "分野 (genre) ごとの正解率も出す"
+    table = "分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す"
+    published = "チュートリアルの公開の表を出す。結果のファイルがあれば並べる"
+    errors = "番号の偏り、確信度と正解率、自信のある間違いを出す"
+    figure = "モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)"
+    html = "全問を見て回るページ (.html)。ネットワークは使わない"
+    parser.add_argument("results", nargs="*", help=files)
+    parser.add_argument("--genre", action="store_true", help=genre)
+    parser.add_argument("--table", action="store_true", help=table)
+    parser.add_argument("--published", action="store_true", help=published)
+    parser.add_argument("--errors", action="store_true", help=errors)
+    parser.add_argument("--plot", metavar="FILE", help=figure)
+    parser.add_argument("--html", metavar="FILE", help=html)
     args = parser.parse_args()
     # 結果のファイルを書きつぶさないためでもある
     check_suffix("--plot", args.plot, (".png", ".svg", ".pdf"))
@@ -79,30 +93,31 @@ def check_suffix(option, path, suffixes):
         fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
 
 
-def read_all(args):
-    """結果を読み、(Result のリスト, 読めないわけのリスト) を返す。読めないものと、解きかけのものは、stderr で言う。"""
+def find_paths(args):
+    """読む結果のファイル。"""
     # result* と打つと result.log も混じる。同じファイルは 1 度だけ
     named = [path for path in args.results if not path.endswith(".log")]
     paths = list(dict.fromkeys(named)) or sorted(map(str, Path().glob("result*.json")))
-    parts = unfinished(paths)
     if not paths and (not args.published or args.errors or args.html):
-        also = f" (解きかけ: {'、'.join(parts)})" if parts else ""
+        parts = "、".join(unfinished([]))
+        also = f" (解きかけ: {parts})" if parts else ""
         fail(f"result*.json がありません{also}。先に手順4を実行してください: python run_quiz.py")
+    return paths
 
-    results, problems = read_results(paths)
-    if problems and not results:
-        fail(" ".join(problems))
+
+def warn(problems, results, parts):
+    """読めない結果、書き換えられた結果、解きかけの結果を、stderr で言う。"""
     notes = [f"{problem} この結果は除きます。" for problem in problems]
     for result in results:
         if result.regraded:
+            line, *others = result.regraded
             notes.append(
-                f"{result.path}:{result.regraded[0]}: 書いてある hit か out_str が回答と合わない記録が {len(result.regraded)} 件あり、"
-                "回答と正解から採点し直しました。"
+                f"{result.path}:{line}: 書いてある hit か out_str が、回答と合いません (ほかに "
+                f"{len(others)} 件)。回答と正解から採点し直しました。"
             )
     for part in parts:
-        notes.append(f"{part}: 手順4が終わっていません。同じコマンドをもう一度実行すると、続きから解きます。")
+        notes.append(f"{part}: 手順4の途中です。同じコマンドをもう一度打つと、続きから解きます。")
     sys.stderr.writelines(f"注意: {note}\n" for note in notes)
-    return results, problems
 
 
 if __name__ == "__main__":

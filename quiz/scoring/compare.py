@@ -1,4 +1,4 @@
-"""表の行どうしの比較: 最良のモデルと、学習前のモデルと、種だけが違う学習と。"""
+"""表の行どうしの比較: 最良のモデルと、学習前のモデルと。種だけが違う学習を見つける。"""
 
 import json
 from dataclasses import dataclass
@@ -7,8 +7,11 @@ from quiz.files import fail
 from quiz.scoring.rows import Row
 from quiz.scoring.statistics import Difference, holm, paired
 
-# 学習の結果を変えない設定 (種も、まとめる相手を選ぶときには見ない)
-HARMLESS = {"seed", "output_dir", "processes", "world_size", "local_rank", "dataset_prepared_path"}
+# 種と、学習の結果を変えない設定。ほかの設定がすべて同じなら「種だけが違う学習」
+SEED_AND_HARMLESS = {
+    *("seed", "output_dir", "dataset_prepared_path"),
+    *("processes", "world_size", "local_rank", "device", "device_map", "ddp"),
+}
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Comparison:
 
     a: Row
     b: Row
-    n: int  # 比べた問題の数
+    common: set  # 比べた問題の印 (rows.mark() の印)
     score: Difference | None  # 生成した回答の差。比べた問題がなければ None
     likelihood: Difference | None  # 番号の確率での答えの差
     note: str  # 比べていない問題があれば、そのわけ
@@ -41,11 +44,11 @@ class Table:
 
 
 def make_tables(rows_of):
-    """{(種類, 名前): 行のリスト} から Table のリストを作る。"""
+    """{(種類, 名前): 行のリスト} (rows.make_rows()) から Table のリストを作る。"""
     tables = []
     for (kind, name), rows in rows_of.items():
         title = "全問" if name == "-" else name
-        # 問題のファイルと分野が同じ名前でも、別の表である
+        # 問題のファイルと分野が同じ名前でも、表は別
         if kind == "genre" and ("quiz", name) in rows_of:
             title = f"{name} (分野)"
         tables.append(make_table(title, rows))
@@ -53,7 +56,7 @@ def make_tables(rows_of):
 
 
 def make_table(title, rows):
-    """行を点数の順に並べ、最良の行、同じモデルの学習前の行と比べる。"""
+    """行を点数の順に並べ、最良の行、同じモデルの学習前の行と比べる。公開の点数の行は比べない。"""
     rows = sorted(rows, key=lambda row: -row.score)
     own = [row for row in rows if row.result]
     best = find_best(own)
@@ -74,12 +77,13 @@ def make_table(title, rows):
 
 
 def find_best(rows):
-    """最良の行: 同じ問題を解いた行が最も多い組の、学習した行のうち、点数が最も高いもの。なければ None。"""
+    """最良の行: 同じ問題を解いた行が最も多い組の、学習した行のうち、点数が最も高いもの。"""
     if len(rows) < 2:
         return None
     groups = {}
     for row in rows:
         groups.setdefault(frozenset(row.answers), []).append(row)
+    # どの問題か分からない古いファイルの組は、ほかになければ
     largest = max(groups.values(), key=lambda g: (bool(g[0].answers), len(g), g[0].n))
     trained = [row for row in largest if not row.untrained]
     return max(trained, key=lambda row: row.score, default=None)
@@ -88,18 +92,20 @@ def find_best(rows):
 def find_base(row, rows):
     """同じモデルの学習前の行のうち、row と同じ問題が最も多いもの。なければ None。"""
     model = row.result.model
-    bases = [b for b in rows if b.untrained and b.result.model == model]
-    return max(bases, key=lambda b: len(b.answers.keys() & row.answers.keys()), default=None)
+    bases = [base for base in rows if base.untrained and base.result.model == model]
+    shared = [len(base.answers.keys() & row.answers.keys()) for base in bases]
+    return bases[shared.index(max(shared))] if bases else None
 
 
 def compare(a, b):
     """2 つの行の比較。モデルに見せたもの (問題、選択肢、その順) と正解が同じ問題だけを比べる。"""
+    # 行の問題の一部が、何も言わずに抜けていてはならない
     for row in (a, b):
         if row.answers and len(row.answers) != row.n:
             fail(f"{row.name}: {row.n} 問のうち {len(row.answers)} 問しか比べられません。")
     common = a.answers.keys() & b.answers.keys()
     if not common:
-        return Comparison(a, b, 0, None, None, why_nothing(a, b))
+        return Comparison(a, b, common, None, None, why_nothing(a, b))
 
     hits = []
     likely_hits = []
@@ -108,15 +114,9 @@ def compare(a, b):
         y = b.answers[key]
         hits.append((x.hit, y.hit))
         likely_hits.append((x.likely_hit, y.likely_hit))
-
-    notes = []
     left = a.n + b.n - 2 * len(common)
-    if left:
-        notes.append(f"共通でない {left} 問を除いた")
-    distinct = {asked for asked, _ in common}
-    if len(distinct) < len(common):
-        notes.append(f"比べた {len(common)} 問のうち、違う問題は {len(distinct)} 問だけなので、p は目安")
-    return Comparison(a, b, len(common), paired(hits), paired(likely_hits), "。".join(notes))
+    note = f"共通でない {left} 問を除いた" if left else ""
+    return Comparison(a, b, common, paired(hits), paired(likely_hits), note)
 
 
 def why_nothing(a, b):
@@ -140,21 +140,26 @@ def correct(differences):
 
 
 def group_by_seed(rows):
-    """種だけが違う学習の行を、{種: その種の行のリスト} にまとめたもののリスト。種が 1 つだけのものは除く。"""
+    """種だけが違う学習の行を {種: その種の行のリスト} にまとめた、種が 2 つ以上のもののリスト。"""
     groups = {}
     for row in rows:
         training = row.result.training if row.result else {}
         # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
-        if {"settings", "train_files"} <= training.keys() and row.answers:
+        seed = training.get("seed")
+        if seed is not None and training.get("train_files") and row.answers:
             seeds = groups.setdefault(same_training(row), {})
-            seeds.setdefault(training["seed"], []).append(row)
+            seeds.setdefault(seed, []).append(row)
     return [seeds for seeds in groups.values() if len(seeds) > 1]
 
 
 def same_training(row):
-    """種のほかが同じ学習で、同じ問題を解いた行なら、等しくなるもの。設定と、学習した問題の中身で見分ける。"""
+    """種のほかが同じ学習で、同じ問題を解いた行なら、等しくなるもの。"""
     training = row.result.training
-    settings = {k: v for k, v in training["settings"].items() if k not in HARMLESS}
+    settings = {}
+    for name, value in training["settings"].items():
+        if name not in SEED_AND_HARMLESS:
+            settings[name] = value
+    # 学習した問題は、ファイルの名前ではなく、中身で比べる
     contents = sorted(training["train_files"].values())
     what = [row.result.model, settings, contents, training["steps_done"]]
     return json.dumps(what, sort_keys=True), frozenset(row.answers)

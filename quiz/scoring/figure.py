@@ -5,7 +5,7 @@ from io import BytesIO
 from statistics import fmean
 
 COLUMNS = 3  # 1 段に並べる枠の数
-RIGHT = 1.12  # 横軸の右の端 (正解率は 1 まで、その右に数字)
+RIGHT = 1.12  # 横軸の右の端 (正解率は 1 まで。その右に数字を書く)
 COLORS = {"モデル": "#6aa5dc", "学習前のモデル": "#f3bd7e", "公開の表": "#b8b8b8"}
 
 
@@ -14,18 +14,19 @@ class Panel:
     """図の 1 つの枠: 同じ問題を解いた行。"""
 
     title: str
-    pairs: list  # (行, そのモデルの学習前の行か None)
+    pairs: list  # (行, そのモデルの学習前の行か None)。上からの順
 
 
 def plot(tables, curves, suffix):
     """Table のリストと {名前: 学習曲線} の図を、suffix (png、svg、pdf) の形式の bytes で返す。
 
-    棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。学習前の棒は、学習後の棒のすぐ下に置く。
+    棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。学習前の棒は、学習後の棒のすぐ下。
     """
-    import matplotlib_fontja  # noqa: F401  読み込むだけで日本語のフォント (IPAex ゴシック) になる
+    # 読み込むだけで日本語のフォント (IPAex ゴシック) になる
+    import matplotlib_fontja  # noqa: F401
     from matplotlib.figure import Figure
 
-    # 段ごとの高さ (棒の組の数) を決め、枠を並べる
+    # 枠を COLUMNS 個ずつの段に並べる。段の高さは、その段で最も多い棒の組の数
     panels = make_panels(tables)
     sizes = [len(panel.pairs) for panel in panels] + [4] * bool(curves)
     columns = min(COLUMNS, len(sizes))
@@ -42,6 +43,7 @@ def plot(tables, curves, suffix):
         ax.set_ylim(heights[i // columns] - 0.4, -0.6)
     if curves:
         draw_curves(axes.flat[len(panels)], curves)
+    # 余った枠
     for ax in axes.flat[len(sizes) :]:
         ax.remove()
 
@@ -70,7 +72,8 @@ def make_panels(tables):
 
 
 def same_questions(rows):
-    """行を、同じ問題を解いたものごとに分ける。どの問題か分からない行 (公開の点数など) は、数が同じ組に入れる。"""
+    """行を、同じ問題を解いたものごとに分ける。"""
+    # どの問題か分からない行 (公開の点数など) は、数が同じ組に入れる
     known = {row.n: frozenset(row.answers) for row in rows if row.answers}
     groups = {}
     for row in rows:
@@ -80,12 +83,13 @@ def same_questions(rows):
 
 
 def pair_with_base(rows, versus_base):
-    """(行, 学習前の行) のリスト。学習前の行が rows になければ None。組になった学習前の行は、ひとりでは並べない。"""
+    """(行, 学習前の行) のリスト。学習前の行が rows になければ None。"""
     bases = {}
     for row in rows:
         comparison = versus_base.get(row)
         if comparison and comparison.b in rows:
             bases[row] = comparison.b
+    # 組になった学習前の行は、ひとりでは並べない
     return [(row, bases.get(row)) for row in rows if row not in bases.values()]
 
 
@@ -93,6 +97,7 @@ def draw_panel(ax, panel):
     """枠 1 つを描き、凡例の {名前: 印} を返す。"""
     legend = {}
     for y, (row, base) in enumerate(panel.pairs):
+        # 学習前の行があれば、1 つの場所に細い棒を 2 本
         if base:
             legend |= draw_bar(ax, row, y - 0.2, 0.4)
             legend |= draw_bar(ax, base, y + 0.2, 0.4)
@@ -114,14 +119,16 @@ def draw_bar(ax, row, y, height):
         kind = "公開の表"
     elif row.untrained:
         kind = "学習前のモデル"
+
+    # ひげの長さは、丸めの誤差から負になることがある
     low, high = row.interval
-    # 丸めの誤差から負にならないように
     whiskers = [[max(0, row.score - low)], [max(0, high - row.score)]]
     bar = ax.barh(y, row.score, height, color=COLORS[kind], capsize=1.5, xerr=whiskers)
     ax.text(RIGHT - 0.01, y, f"{row.score:.2f}", va="center", ha="right", fontsize=7)
+
+    # 棒の長さが 0 でも、番号の確率では高いことがある
     if row.likelihood is None:
         return {kind: bar}
-    # 棒の長さが 0 でも、番号の確率では高いことがある
     mark = ax.scatter(row.likelihood, y, marker="D", s=14, color="#333333", zorder=3)
     return {kind: bar, "番号の確率での正解率": mark}
 
@@ -136,11 +143,12 @@ def draw_curves(ax, curves):
 
 
 def curves_of(results):
-    """{名前: [(エポック, 番号の確率での正解率), ...]}。同じ学習の結果が 2 つ以上あれば、初めの 1 つだけ。"""
+    """{名前: [(エポック, 番号の確率での正解率), ...]}。"""
     curves = {}
     for result in results:
         curve = result.training.get("curve") or []
         points = [(point["epoch"], point["accuracy"]) for point in curve]
+        # 同じ学習の結果が 2 つ以上あれば、初めの 1 つだけ
         if points and points not in curves.values():
             curves[result.name] = points
     return curves

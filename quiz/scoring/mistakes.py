@@ -10,6 +10,7 @@ from quiz.scoring.text import ends, grid, percent, show
 
 POSITIONS = "| 番号 | 答えた | 正解 | 正解率 |"
 CALIBRATION = "| 確信度 | 問題数 | 確信度の平均 | 正解率 | 95% CI |"
+CONFIDENCE = "確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。正解率が低ければ自信過剰"
 
 
 def mistakes(result):
@@ -22,16 +23,19 @@ def mistakes(result):
         *grid(POSITIONS, positions(answers)),
         f"\n番号と文字の食い違う回答: {mismatch(answers)} (採点するのは番号)\n",
     ]
+
+    # 2024 年版の結果には、番号の確率がない
     rated = [answer for answer in answers if answer.probs]
     if not rated:
         return "\n".join([*lines, "番号の確率の記録がないので、確信度は出せません。\n"])
     lines += [
-        "確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。正解率の方が低ければ自信過剰\n",
+        f"{CONFIDENCE}\n",
         *grid(CALIBRATION, calibration(rated)),
         "\n自信のある間違い (確信度の高い順に 10 問まで)。確信度、問題、モデルの回答、正解\n",
         *confident_misses(rated),
+        "",
     ]
-    return "\n".join([*lines, ""])
+    return "\n".join(lines)
 
 
 def positions(answers):
@@ -41,6 +45,7 @@ def positions(answers):
     hits = Counter(a.label for a in answers if a.hit)
     total = len(answers)
 
+    # 答えた番号の分からない答え (None) があれば、割合は出さない
     def rate(count):
         return "-" if None in answered else percent(count / total)
 
@@ -58,28 +63,33 @@ def positions(answers):
 
 def mismatch(answers):
     """「2: カリウム」と答えたがカリウムは 3 番、というような回答の数。"""
-    split = [a for a in answers if a.said is not None and a.answered not in (None, a.said)]
-    number = sum(a.hit for a in split)
-    text = sum(a.said == a.label for a in split)
-    neither = len(split) - number - text
+    number = 0
+    text = 0
+    neither = 0
+    for a in answers:
+        if a.said is None or a.answered in (None, a.said):
+            continue
+        number += a.hit
+        text += a.said == a.label
+        neither += not a.hit and a.said != a.label
     return f"番号だけが正解 {number}、文字だけが正解 {text}、どちらも不正解 {neither}"
 
 
 def calibration(rated):
     """確信度を 0.1 ごとに分けた行: 範囲、問題数、確信度の平均、正解率、区間。"""
     tenths = {}
-    for answer in rated:
-        tenth = min(int(answer.confidence * 10), 9)
-        tenths.setdefault(tenth, []).append(answer)
+    for a in rated:
+        tenth = min(int(a.confidence * 10), 9)
+        tenths.setdefault(tenth, []).append(a)
+
     rows = []
     for tenth, same in sorted(tenths.items()):
         n = len(same)
         confidence = fmean(a.confidence for a in same)
         right = sum(a.likely_hit for a in same)
         interval = ends(wilson(right, n))
-        rows.append(
-            f"| {tenth / 10:.1f}-{(tenth + 1) / 10:.1f} | {n} | {confidence:.3f} | {right / n:.3f} | {interval} |"
-        )
+        bounds = f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
+        rows.append(f"| {bounds} | {n} | {confidence:.3f} | {right / n:.3f} | {interval} |")
     return rows
 
 
@@ -89,6 +99,7 @@ def confident_misses(rated):
     misses.sort(key=lambda a: -a.confidence)
     lines = []
     for a in misses[:10]:
+        # 長い回答や、改行のある問題でも 1 行に
         question = " ".join(a.question.split())
         output = " ".join(a.output.split())[:40]
         lines.append(f"- {a.confidence:.3f} {question} → {output} (正解 {a.correct})")

@@ -1,7 +1,7 @@
 """手順4の結果 (result.json) を読み、1 問ずつ採点し直す。2024 年版のチュートリアルの形でもよい。
 
-採点: モデルの回答 (output) の先頭の番号を、正解 (correct_answer) の番号と比べる。書いてある hit は使わず、
-採点と違えば、そう言う。2024 年版の形では out_str を回答とし、正解も分からなければ、hit のとおりとする。
+採点: モデルの回答 (output) の先頭の番号を、正解 (correct_answer) の番号と比べる。書いてある hit が
+それと違えば、そう言う。2024 年版の形では out_str を回答とし、正解も分からなければ hit のとおり。
 """
 
 import re
@@ -23,21 +23,23 @@ UNREAD = -1  # 番号を読み取れない回答の番号
 class GradedAnswer:
     """1 問への回答と、その採点。古いファイルで分からない項目は None か空。"""
 
+    # 問題
     asked: str  # 同じ問題の印: qid、モデルに見せた文字列、正解
     qid: str
     genre: str
     question: str  # 問題文 (古いファイルでは shown)
     shown: str  # モデルに見せた文字列
     lines: tuple  # 番号ごとの「番号: 選択肢」
+    rotation: int | None  # --rotations で、選択肢をいくつずらして見せたか
     correct: str  # 正解の「番号: 選択肢」
     label: int  # 正解の番号 (分からなければ UNREAD)
+    # 回答
     output: str  # モデルの回答
     answered: int | None  # 回答の番号 (読み取れなければ UNREAD)
     said: int | None  # 回答の文字と同じ選択肢の番号 (なければ None)
     hit: bool
     probs: list | None  # 番号ごとの確率 (0 から 1)
     seconds: float | None
-    rotation: int | None  # --rotations で、選択肢をいくつずらして見せたか
 
     @property
     def n_choices(self):
@@ -56,7 +58,7 @@ class GradedAnswer:
 
     @property
     def likely_hit(self):
-        """確率が最大の番号が正解か。"""
+        """確率が最大の番号が正解か。確率の記録がなければ None。"""
         return self.probs and self.probs.index(max(self.probs)) == self.label
 
     @property
@@ -72,8 +74,8 @@ class Result:
     path: str
     name: str  # 表での名前
     quiz: str  # 問題のファイルの名前 (記録がなければ "-")
-    answers: list  # GradedAnswer。1 問に 1 つ。--rotations の結果では、N 通りを 1 つにしたもの
-    rotations: list  # --rotations の結果なら、問題ごとの N 通りの答え
+    answers: list  # 1 問に 1 つの GradedAnswer。--rotations の結果では、N 通りを 1 つにしたもの
+    rotations: list  # --rotations の結果なら、問題ごとの N 通りの GradedAnswer のリスト
     summary: dict  # 最後の要素: かかった時間と、何を、どのモデルで、どう解いたか
     regraded: list  # 書いてあった hit か out_str が採点と違う記録の、行番号
 
@@ -94,7 +96,7 @@ class Result:
 
     @property
     def way(self):
-        """ふつうでない解き方 (--rotations か、--blank-question か)。"""
+        """ふつうでない解き方か: (--rotations か, --blank-question か)。"""
         return bool(self.rotations), bool(self.summary.get("blank_question"))
 
     def by_genre(self):
@@ -106,18 +108,18 @@ class Result:
 
 
 def read_results(paths):
-    """paths の結果を読み、(読めた Result のリスト, 読めないわけのリスト) を返す。1 つが壊れていても、ほかは読む。"""
+    """結果を読み、(読めた Result のリスト, 読めないわけのリスト) を返す。"""
     results = []
     problems = []
-    for path in paths:
+    stems = [Path(path).stem for path in paths]
+    for path, name in zip(paths, stems):
         # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する
-        stems = [Path(p).stem for p in paths]
-        name = Path(path).stem
         if stems.count(name) > 1:
             name = path.removesuffix(".json")
+        # 読めないわけは、fail() の 1 行
         try:
             results.append(read_result(path, name))
-        except SystemExit as stop:  # fail() の 1 行
+        except SystemExit as stop:
             problems.append(str(stop).removeprefix("エラー: "))
     return results, problems
 
@@ -127,6 +129,8 @@ def read_result(path, name):
     if not Path(path).exists():
         here = "、".join(sorted(map(str, Path().glob("result*.json")))) or "なし"
         fail(f"{path} がありません。名前を確かめてください (ここにあるもの: {here})。{REDO}")
+
+    # 最後の要素は、何を、どのモデルで、どう解いたか。残りが 1 問ずつの記録
     rows = list(read_records(path, REDO))
     summary = {}
     if rows and "elapsed_time" in rows[-1][1]:
@@ -135,8 +139,10 @@ def read_result(path, name):
         fail(f"{path}:1: hit のある記録がありません。{REDO}")
     line, first = rows[0]
     if "hit" not in first:
-        fail(f"{path}:{line}: {kind_of(first) or '手順4の結果ではない'}ファイルです (hit がない)。{REDO}")
+        kind = kind_of(first) or "手順4の結果ではない"
+        fail(f"{path}:{line}: {kind}ファイルです (hit がない)。{REDO}")
 
+    # 手で切り貼りしたもの、選択肢を並べ替えた記録が欠けたものは、点数にしない
     answers, regraded = grade_all(path, rows)
     written = summary.get("num_questions", len(answers))
     if written != len(answers):
@@ -151,8 +157,16 @@ def read_result(path, name):
     return Result(path, name, quiz_name(summary), answers, groups, summary, regraded)
 
 
+def quiz_name(summary):
+    """解いた問題のファイルの名前。2024 年版の形では "-"。"""
+    paths = summary.get("quiz")
+    if not isinstance(paths, list):
+        return "-"
+    return "+".join(Path(str(path)).stem for path in paths) or "-"
+
+
 def grade_all(path, rows):
-    """(行番号, 記録) のリストを採点し、(答えのリスト, 書いてあった採点が違う記録の行番号のリスト) を返す。"""
+    """(行番号, 記録) を採点し、(答えのリスト, 書いてある採点と違う行番号のリスト) を返す。"""
     answers = []
     regraded = []
     for line, record in rows:
@@ -161,31 +175,27 @@ def grade_all(path, rows):
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             fail(f"{path}:{line}: result.json の記録ではありません ({e})。{REDO}")
         answers.append(answer)
+        # hit や out_str を書き換えても、点数は変わらない
         if record["hit"] != answer.hit or recorded_label(record) not in (None, answer.answered):
             regraded.append(line)
     return answers, regraded
 
 
-def quiz_name(summary):
-    """解いた問題のファイルの名前。"""
-    paths = summary.get("quiz")
-    if not isinstance(paths, list):
-        return "-"
-    return "+".join(Path(str(path)).stem for path in paths) or "-"
-
-
 def grade(record):
-    """result.json の 1 件を採点して GradedAnswer にする。おかしければ ValueError、TypeError など。"""
+    """result.json の 1 件を採点して GradedAnswer にする。おかしければ ValueError や TypeError。"""
     if record["hit"] not in (True, False):
         raise ValueError("hit の値が正しくありません")
 
-    # 問題。どの結果でも同じなので、intern して 1 つだけ持つ (20 個のファイルでもメモリが足りるように)
-    instruction = record.get("instruction") or ""
+    # 問題はどの結果でも同じなので、intern して 1 つだけ持つ (20 個のファイルでもメモリに入る)
     choices = record.get("input") or ""
-    shown = intern(record.get("prompt") or instruction + choices)
+    shown = intern(record.get("prompt") or (record.get("instruction") or "") + choices)
     lines = tuple(intern(line) for line in choices.split("\n") if line)
+    qid = intern(one_line(record.get("qid")))
     correct = intern(record.get("correct_answer") or "")
     label = label_in(correct)
+    asked = intern(f"{qid} {shown} {correct}" if shown else qid)
+    genre = intern(one_line(record.get("genre")))
+    question = intern(record.get("question") or shown)
     if label != UNREAD and lines and correct not in lines:
         raise ValueError("correct_answer が、選択肢のどれでもありません")
 
@@ -194,38 +204,44 @@ def grade(record):
     if probs is not None:
         if not 0 <= label < len(probs) or not all(0 <= p < 2 for p in probs):
             raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
-    if probs is None and record.get("rotation") is not None:
+    elif record.get("rotation") is not None:
         raise ValueError("選択肢の順を変えた記録に choice_probs がありません")
 
-    # 回答の番号を読み、正解の番号と比べる
+    # 回答の番号。確率の記録のない 2024 年版の形では、out_str のとおり
     output = str(record.get("output") or "")
     answered = recorded_label(record)
     if probs:
         answered = label_in(output, [read_choice(line) for line in lines])
+
+    said = choice_in(output, lines)
+
+    # 正解の番号と比べる
     hit = bool(record["hit"])
     if answered == UNREAD:
         hit = False
     elif answered is not None and label != UNREAD:
         hit = answered == label
 
-    qid = intern(one_line(record.get("qid")))
+    rotation = record.get("rotation")
     seconds = record.get("seconds")
+    if seconds is not None:
+        seconds = float(seconds)
     return GradedAnswer(
-        asked=intern(f"{qid} {shown} {correct}" if shown else qid),
+        asked=asked,
         qid=qid,
-        genre=intern(one_line(record.get("genre"))),
-        question=intern(record.get("question") or shown),
+        genre=genre,
+        question=question,
         shown=shown,
         lines=lines,
+        rotation=rotation,
         correct=correct,
         label=label,
         output=output,
         answered=answered,
-        said=said(output, lines),
+        said=said,
         hit=hit,
         probs=probs,
-        seconds=seconds and float(seconds),
-        rotation=record.get("rotation"),
+        seconds=seconds,
     )
 
 
@@ -244,9 +260,10 @@ def recorded_label(record):
     return int(digits[0]) if digits else UNREAD
 
 
-def said(output, lines):
-    """回答「番号: 文字」の文字が、どの選択肢のものか。番号とは別に調べる。どれでもなければ None。"""
-    if output in lines:  # ほとんどの回答は、選択肢のどれかそのもの
+def choice_in(output, lines):
+    """回答「番号: 文字」の文字が、どの選択肢のものか。番号は見ない。どれでもなければ None。"""
+    # ほとんどの回答は、選択肢のどれかそのもの
+    if output in lines:
         return lines.index(output)
     texts = [normalize(read_choice(line)) for line in lines]
     text = normalize(read_choice(output))
@@ -261,7 +278,7 @@ def one_line(value):
 
 
 def unfinished(paths):
-    """paths と同じフォルダにある、解きかけの結果の途中のファイル (result.json.part0 など)。"""
+    """ここか、paths と同じフォルダにある、解きかけの結果のファイル (result.json.part0 など)。"""
     folders = {Path(), *(Path(path).parent for path in paths)}
-    parts = [part for folder in folders for part in folder.glob("*.json.part*")]
-    return sorted(str(part) for part in parts if part.suffix.removeprefix(".part").isdecimal())
+    parts = [part for folder in folders for part in folder.glob("*.json.part[0-9]*")]
+    return sorted(map(str, parts))

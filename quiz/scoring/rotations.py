@@ -1,29 +1,34 @@
-"""選択肢の順を変えて解かせた結果 (run_quiz.py --rotations) をまとめる: 位置で選んでいないかを見る。"""
+"""選択肢の順を変えて解かせた結果 (run_quiz.py --rotations) を、1 問ずつにまとめる。"""
 
 from dataclasses import replace
 from statistics import fmean
 
-CUT = "選択肢の順を変えた記録が欠けています"
-
 
 def group(answers):
-    """答えを、問題ごとの N 通りに分ける (N は選択肢の数)。順を変えていない結果なら、空のリスト。欠けていれば ValueError。"""
-    if all(a.rotation is None for a in answers):
+    """答えを、問題ごとの N 通りに分ける (N は選択肢の数)。
+
+    順を変えていない結果なら、空のリスト。どれかの順が欠けていれば ValueError。
+    """
+    if all(answer.rotation is None for answer in answers):
         return []
     groups = []
     start = 0
     while start < len(answers):
+        # 1 問の N 通りは、ずらした数 0, 1, ..., N-1 の順に並んでいる
         n = max(1, answers[start].n_choices)
         same = answers[start : start + n]
-        if [a.rotation for a in same] != list(range(n)):
-            raise ValueError(CUT)
+        if [answer.rotation for answer in same] != list(range(n)):
+            raise ValueError("選択肢の順を変えた記録が欠けています")
         groups.append(same)
         start += n
     return groups
 
 
 def collapse(same):
-    """1 問の N 通りの答えを 1 つにする: 番号の確率を選択肢ごとに平均し、最大のもの。1 問に 1 つなので検定に使える。"""
+    """1 問の N 通りの答えを 1 つにする: 番号の確率を選択肢ごとに平均し、最大のもの。
+
+    1 問に答えが 1 つなので、検定に使える。
+    """
     first = same[0]
     n = first.n_choices
     probs = []
@@ -53,7 +58,7 @@ def chosen(answer):
 
 
 def summary_line(groups):
-    """順を変えた全体の正解率、どの順でも正解した問題の割合、どの順でも同じ選択肢を選んだ問題の割合の 1 行。"""
+    """順を変えた全体の、正解率と、どの順でも正解した問題、同じ選択肢を選んだ問題の割合の 1 行。"""
     accuracies = []
     always = 0
     consistent = 0

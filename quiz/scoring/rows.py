@@ -12,11 +12,12 @@ from quiz.scoring.statistics import wilson
 
 PUBLISHED = Path(__file__).parents[2] / "data/published_scores.csv"
 RESTORE = "リポジトリから取り直してください: git checkout data/published_scores.csv"
+WHOLE = 0.97  # 問題がこの割合よりあれば、全問を解いた結果とみなす (変換のときに飛ばされる行がある)
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """1 つの結果の、1 つの表の分の点数。割合は 0 から 1 で、古いファイルで分からないものは None。"""
+    """1 つの結果の、1 つの表の分の点数。割合は 0 から 1。古いファイルで分からないものは None。"""
 
     name: str  # 結果の名前 (公開の点数なら、モデルの名前)
     environment: str  # 問題のファイルの名前
@@ -26,7 +27,7 @@ class Row:
     chance: float | None  # 当てずっぽうの正解率 (1/選択肢の数 の平均)
     unparsed: float | None = None  # 番号を読み取れない回答の割合
     likelihood: float | None = None  # 番号の確率での正解率
-    answers: dict = field(default_factory=dict)  # {問題の印: GradedAnswer}。印が分からなければ空
+    answers: dict = field(default_factory=dict)  # mark() の {印: GradedAnswer}
     result: Result | None = None  # 公開の点数なら None
     digits: tuple = ()  # 公開の点数の、元の桁のままの score と latency
 
@@ -48,15 +49,19 @@ class Row:
 
 def make_row(result, answers, latency):
     """結果 result の答えのうち、answers (1 問以上) の分の行。"""
+    score = mean(answers, "hit")
+    chance = mean(answers, "chance")
+    unparsed = mean(answers, "unread")
+    likelihood = mean(answers, "likely_hit")
     return Row(
         name=result.name,
         environment=result.quiz,
         n=len(answers),
-        score=mean(answers, "hit"),
+        score=score,
         latency=latency,
-        chance=mean(answers, "chance"),
-        unparsed=mean(answers, "unread"),
-        likelihood=mean(answers, "likely_hit"),
+        chance=chance,
+        unparsed=unparsed,
+        likelihood=likelihood,
         answers=mark(answers),
         result=result,
     )
@@ -71,7 +76,10 @@ def mean(answers, name):
 
 
 def mark(answers):
-    """{(問うたこと, 何度目か): 答え}。同じことを 2 度問うていても、答えは 1 つも失われない。"""
+    """{(問うたこと, 何度目か): 答え}。同じことを何度問うていても、答えは 1 つも失われない。
+
+    何を問うたか分からない古いファイルでは、空。
+    """
     times = Counter()
     marked = {}
     for answer in answers:
@@ -81,7 +89,7 @@ def mark(answers):
 
 
 def make_rows(results):
-    """{(種類, 名前): 行のリスト}。種類は quiz (問題のファイルごと。分野が 1 つなら省く) か genre (分野ごと)。
+    """{(種類, 名前): 行のリスト}。種類は quiz (問題のファイルごと) か genre (分野ごと)。
 
     種類が違えば、名前が同じでも別の表である。
     """
@@ -89,13 +97,14 @@ def make_rows(results):
     by_genre = {}
     for result in results:
         genres = result.by_genre()
+        # 分野が 1 つだけなら、全問の表は分野の表と同じなので、省く
         if len(genres) > 1 or "" in genres:
             row = make_row(result, result.answers, result.summary.get("elapsed_time"))
             by_quiz.setdefault(("quiz", result.quiz), []).append(row)
+        genres.pop("", None)
         for genre, answers in genres.items():
-            if genre:
-                row = make_row(result, answers, total_seconds(answers))
-                by_genre.setdefault(("genre", genre), []).append(row)
+            row = make_row(result, answers, total_seconds(answers))
+            by_genre.setdefault(("genre", genre), []).append(row)
     return by_quiz | by_genre
 
 
@@ -108,27 +117,24 @@ def total_seconds(answers):
 def beside_published(made):
     """公開の点数の行に、make_rows() の行を加える。"""
     rows = {}
-    same_quiz = {}  # {問題のファイルの名前: (公開の表の種類と名前, 問題の数)}
+    same_quiz = {}  # {(quiz, 問題のファイルの名前): (公開の表の種類と名前, 問題の数)}
     text = read_text(PUBLISHED, RESTORE)
     for record in csv.DictReader(text.splitlines()):
+        # quiz の欄があるのは、問題のファイルの全問の点数。ほかは分野の点数
         key = ("quiz" if record["quiz"] else "genre", record["genre"])
         n = int(record["n"])
-        row = Row(
-            name=record["model"],
-            environment=record["environment"],
-            n=n,
-            score=float(record["score"]),
-                latency=float(record["latency"]),
-            chance=1 / int(record["choices"]),
-            digits=(record["score"], record["latency"]),
-        )
+        digits = (record["score"], record["latency"])
+        score, latency = map(float, digits)
+        chance = 1 / int(record["choices"])
+        name = record["model"]
+        row = Row(name, record["environment"], n, score, latency, chance, digits=digits)
         rows.setdefault(key, []).append(row)
-        same_quiz["quiz", record["quiz"]] = key, n
+        same_quiz["quiz", record["quiz"]] = key, row.n
 
-    # 公開の点数と同じファイルの全問を、ふつうに解いた結果は、そこに並べる。名前と数で見分けるので、確かではない
+    # 公開の点数と同じファイルの全問を、ふつうに解いた結果は、そこに並べる (名前と数で見分ける)
     for key, own in made.items():
         published, n = same_quiz.get(key, (key, 0))
         for row in own:
-            whole = 0.97 * n <= row.n <= n and not any(row.result.way)
+            whole = WHOLE * n <= row.n <= n and not any(row.result.way)
             rows.setdefault(published if whole else key, []).append(row)
     return rows

@@ -1,4 +1,4 @@
-"""区間と検定。正誤の列は bool のリスト。scipy は読み込みに時間がかかるので、使う関数の中で読む。"""
+"""区間と検定。scipy は読み込みに時間がかかるので、使う関数の中で読む。"""
 
 import math
 from collections import Counter
@@ -21,7 +21,10 @@ class Difference:
 
 
 def paired(pairs):
-    """同じ問題の (自分の正誤, 相手の正誤) のリストから、Difference を求める。分からない正誤 (None) があれば None。"""
+    """同じ問題の (自分の正誤, 相手の正誤) のリストから、Difference を求める。
+
+    分からない正誤 (None) が 1 つでもあれば None。
+    """
     cells = Counter(pairs)
     both = cells[True, True]
     won = cells[True, False]
@@ -30,6 +33,7 @@ def paired(pairs):
     n = both + won + lost + neither
     if n < len(pairs):
         return None
+
     interval = newcombe(both, won, lost, neither)
     needed = questions_needed(won, lost, n)
     return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost), needed)
@@ -47,6 +51,7 @@ def mcnemar(won, lost):
     """片方だけが正解した問題の数から、差がないとしたときの p 値。両側の正確検定 (McNemar 1947)。"""
     from scipy.stats import binomtest
 
+    # どの問題でも正誤が同じなら、差は見えない
     if won + lost == 0:
         return 1.0
     return float(binomtest(won, won + lost).pvalue)
@@ -79,7 +84,7 @@ def newcombe(both, won, lost, neither):
 
 
 def combine(width, other_width, phi):
-    """相関が phi である 2 つの値の、幅を合わせた差の幅。"""
+    """相関が phi である 2 つの値の区間の幅から、その差の区間の幅。"""
     squared = width**2 - 2 * phi * width * other_width + other_width**2
     return math.sqrt(max(0, squared))
 
@@ -95,6 +100,7 @@ def questions_needed(won, lost, n):
         return None
     apart = (won + lost) / n
     difference = (won - lost) / n
+    # 差がないときの揺れと、この差があるときの揺れ
     by_chance = norm.ppf(1 - ALPHA / 2) * math.sqrt(apart)
     by_power = norm.ppf(POWER) * math.sqrt(max(0, apart - difference**2))
     return math.ceil(((by_chance + by_power) / difference) ** 2)
@@ -106,6 +112,7 @@ def holm(p_values):
     smallest_first = sorted(range(len(p_values)), key=p_values.__getitem__)
     largest = 0.0
     for rank, i in enumerate(smallest_first):
+        # 小さい順に、残りの検定の数を掛ける。順は入れ替わらない
         remaining = len(p_values) - rank
         largest = max(largest, min(1.0, p_values[i] * remaining))
         adjusted[i] = largest

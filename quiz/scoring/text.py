@@ -30,6 +30,7 @@ n 問を解いたときの Wilson の区間 (問題の選ばれ方の揺れだ�
 (生成の正解率ではない)。
 差の表: 95% CI は Newcombe の区間 (対応のある割合の差)。要る n は、その差を検定が 8 割の確率で
 見つけるのに要る問題の数 (Connor の式)。番号の確率での差は Likelihood の差で、区間と p は同じ求め方。
+共通の n の (k 通り) は、同じことを何度も問うたときの、違う問題の数 (回答も同じになるので、p は目安)。
 """
 PUBLISHED_NOTE = """\
 公開の表は、この実装より前の run_quiz.py が別の計算機で出したもの。dev1 (quiz.json) と dev2
@@ -183,12 +184,16 @@ def differences(table):
 def difference_line(c):
     """差の表の 1 行。"""
     s = c.score
+    n = str(len(c.common))
+    distinct = len({asked for asked, _ in c.common})
+    if distinct < len(c.common):
+        n = f"{n} ({distinct} 通り)"
     likelihood = "- | - | -"
     if c.likelihood:
         d = c.likelihood
         likelihood = f"{d.difference:+.3f} | {signed(d.interval)} | {p_value(d.p)}"
     return (
-        f"| {c.a.name} | {c.b.name} | {c.n} | {s.difference:+.3f} | {signed(s.interval)} "
+        f"| {c.a.name} | {c.b.name} | {n} | {s.difference:+.3f} | {signed(s.interval)} "
         f"| +{s.won} -{s.lost} | {p_value(s.p)} | {show(s.needed, '{:,}')} | {likelihood} |"
     )
 

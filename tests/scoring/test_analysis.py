@@ -121,7 +121,7 @@ def test_unfinished_results_are_mentioned(tmp_path):
     for name in ("result-dev2.json.part0", "result-dev2.json.part1", "result-x.json.party"):
         (tmp_path / name).write_text("{}", encoding="utf-8")
     notes = step("analysis", cwd=tmp_path).stderr
-    assert "注意: result-dev2.json.part0: 手順4が終わっていません" in notes and "part1" in notes and "party" not in notes
+    assert "注意: result-dev2.json.part0: 手順4の途中です" in notes and "part1" in notes and "party" not in notes
     (tmp_path / "result.json").unlink()
     assert "result-dev2.json.part0" in step_error("analysis", cwd=tmp_path)
     # ほかのフォルダの結果を言われたら、そのフォルダのもの

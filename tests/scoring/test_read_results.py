@@ -90,7 +90,7 @@ def test_edited_hit_is_not_believed(tmp_path):
     shown = step("analysis", cwd=tmp_path)
     assert shown.stdout.splitlines()[0].endswith(" : 0.0")
     line = text.splitlines().index(' {', text[:text.index('"hit": true')].count("\n") - 14) + 1
-    assert shown.stderr == (f"注意: result.json:{line}: 書いてある hit か out_str が回答と合わない記録が 1 件あり、"
+    assert shown.stderr == (f"注意: result.json:{line}: 書いてある hit か out_str が、回答と合いません (ほかに 0 件)。"
                             "回答と正解から採点し直しました。\n")
 
 
@@ -111,7 +111,7 @@ def test_hit_that_cannot_be_is_a_miss_in_the_old_form(tmp_path):
     write_result(tmp_path / "result.json", [{"hit": True, "out_str": "わからない"}] * 3 + [{"hit": True, "out_str": "2"}])
     shown = step("analysis", cwd=tmp_path)
     assert shown.stdout.splitlines()[0].endswith(" : 0.25") and "読み取れない 75.0 %" in shown.stdout
-    assert "3 件" in shown.stderr
+    assert "result.json:1: " in shown.stderr and "ほかに 2 件" in shown.stderr
 
 
 def test_correct_answer_that_is_no_choice(tmp_path):
