@@ -2,7 +2,7 @@
 
     python analysis.py                                    # ここにある result*.json すべて
     python analysis.py result.json --genre                # 分野ごとの内訳も
-    python analysis.py --table --published                # 区間と検定つきの表。公開の 217 行と並べる
+    python analysis.py --table --published                # 区間と検定つきの表、公開の表
     python analysis.py --errors                           # 番号の偏り、確信度、自信のある間違い
     python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
@@ -65,21 +65,39 @@ def main():
 
 def read_arguments():
     """打たれた引数。"""
+    # 値を取る引数は、2 度書けば断られる
     parser = Parser(__doc__)
-    files = "結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる"
-    genre = "分野 (genre) ごとの正解率も出す"
-    table = "分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す"
-    published = "チュートリアルの公開の表を出す。結果のファイルがあれば並べる"
-    errors = "番号の偏り、確信度と正解率、自信のある間違いを出す"
-    figure = "モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)"
-    html = "全問を見て回るページ (.html)。ネットワークは使わない"
-    parser.add_argument("results", nargs="*", help=files)
-    parser.add_argument("--genre", action="store_true", help=genre)
-    parser.add_argument("--table", action="store_true", help=table)
-    parser.add_argument("--published", action="store_true", help=published)
-    parser.add_argument("--errors", action="store_true", help=errors)
-    parser.add_argument("--plot", metavar="FILE", help=figure)
-    parser.add_argument("--html", metavar="FILE", help=html)
+    parser.add_argument(
+        "results",
+        nargs="*",
+        help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる",
+    )
+    parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す",
+    )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる",
+    )
+    parser.add_argument(
+        "--errors",
+        action="store_true",
+        help="番号の偏り、確信度と正解率、自信のある間違いを出す",
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)",
+    )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="全問を見て回るページ (.html)。ネットワークは使わない",
+    )
     args = parser.parse_args()
     # 結果のファイルを書きつぶさないためでもある
     check_suffix("--plot", args.plot, (".png", ".svg", ".pdf"))
@@ -107,6 +125,7 @@ def find_paths(args):
 
 def warn(problems, results, parts):
     """読めない結果、書き換えられた結果、解きかけの結果を、stderr で言う。"""
+    # stdout は、表だけを別のファイルに残せるように
     notes = [f"{problem} この結果は除きます。" for problem in problems]
     for result in results:
         if result.regraded:

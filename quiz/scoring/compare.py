@@ -59,6 +59,8 @@ def make_table(title, rows):
     """行を点数の順に並べ、最良の行、同じモデルの学習前の行と比べる。公開の点数の行は比べない。"""
     rows = sorted(rows, key=lambda row: -row.score)
     own = [row for row in rows if row.result]
+
+    # どの行も、相手が自分でなければ比べる
     best = find_best(own)
     versus_best = {}
     versus_base = {}
@@ -80,6 +82,7 @@ def find_best(rows):
     """最良の行: 同じ問題を解いた行が最も多い組の、学習した行のうち、点数が最も高いもの。"""
     if len(rows) < 2:
         return None
+    # 問題の違う行の点数は比べられないので、まず組に分ける
     groups = {}
     for row in rows:
         groups.setdefault(frozenset(row.answers), []).append(row)
@@ -107,6 +110,7 @@ def compare(a, b):
     if not common:
         return Comparison(a, b, common, None, None, why_nothing(a, b))
 
+    # 生成した回答の正誤と、番号の確率での正誤。同じ問題の組で
     hits = []
     likely_hits = []
     for key in common:
@@ -125,10 +129,9 @@ def why_nothing(a, b):
         return "どの問題か分からない古いファイル"
     if a.result.way != b.result.way:
         return "解き方が違う (--rotations か --blank-question)"
-    same = a.qids & b.qids
-    if same:
-        return f"qid は {len(same)} 問が同じだが、選択肢かその順が違う"
-    return "同じ問題が 1 問もない"
+    # 選択肢の数や --seed の違う quiz.json は、qid が同じでも別の問題
+    same = len(a.qids & b.qids)
+    return f"qid は {same} 問が同じだが、選択肢かその順が違う" if same else "同じ問題が 1 問もない"
 
 
 def correct(differences):
@@ -154,6 +157,7 @@ def group_by_seed(rows):
 
 def same_training(row):
     """種のほかが同じ学習で、同じ問題を解いた行なら、等しくなるもの。"""
+    # 量が違えば (2 つの GPU で学習した、途中で止めたなど)、別の学習
     training = row.result.training
     settings = {}
     for name, value in training["settings"].items():

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from io import BytesIO
-from statistics import fmean
 
 COLUMNS = 3  # 1 段に並べる枠の数
 RIGHT = 1.12  # 横軸の右の端 (正解率は 1 まで。その右に数字を書く)
@@ -38,9 +37,11 @@ def plot(tables, curves, suffix):
 
     legend = {}
     for i, (ax, panel) in enumerate(zip(axes.flat, panels)):
-        legend |= draw_panel(ax, panel)
+        draw_panel(ax, panel)
         # 同じ段では棒の太さをそろえ、上から詰める
         ax.set_ylim(heights[i // columns] - 0.4, -0.6)
+        marks, names = ax.get_legend_handles_labels()
+        legend |= zip(names, marks)
     if curves:
         draw_curves(axes.flat[len(panels)], curves)
     # 余った枠
@@ -56,17 +57,10 @@ def plot(tables, curves, suffix):
 
 def make_panels(tables):
     """表を、同じ問題を解いた行ごとの枠に分ける。"""
-    # どの枠でも同じ順に並べる: 全部の表での正解率の平均の順
-    scores = {}
-    for table in tables:
-        for row in table.rows:
-            scores.setdefault(row.name, []).append(row.score)
-
     panels = []
     for table in tables:
         for rows in same_questions(table.rows):
             pairs = pair_with_base(rows, table.versus_base)
-            pairs.sort(key=lambda pair: -fmean(scores[pair[0].name]))
             panels.append(Panel(f"{table.title} (n={rows[0].n})", pairs))
     return panels
 
@@ -94,26 +88,23 @@ def pair_with_base(rows, versus_base):
 
 
 def draw_panel(ax, panel):
-    """枠 1 つを描き、凡例の {名前: 印} を返す。"""
-    legend = {}
+    """枠 1 つを描く。"""
     for y, (row, base) in enumerate(panel.pairs):
         # 学習前の行があれば、1 つの場所に細い棒を 2 本
         if base:
-            legend |= draw_bar(ax, row, y - 0.2, 0.4)
-            legend |= draw_bar(ax, base, y + 0.2, 0.4)
+            draw_bar(ax, row, y - 0.2, 0.4)
+            draw_bar(ax, base, y + 0.2, 0.4)
         else:
-            legend |= draw_bar(ax, row, y, 0.6)
+            draw_bar(ax, row, y, 0.6)
         if row.chance:
-            line = ax.vlines(row.chance, y - 0.5, y + 0.5, color="#c53030", linestyle="--")
-            legend["当てずっぽう"] = line
+            ax.vlines(row.chance, y - 0.5, y + 0.5, "#c53030", "--", label="当てずっぽう")
     names = [row.name for row, _ in panel.pairs]
     ax.set(title=panel.title, xlim=(0, RIGHT))
     ax.set_yticks(range(len(names)), names, fontsize=8)
-    return legend
 
 
 def draw_bar(ax, row, y, height):
-    """行 1 つの棒、ひげ、数字、番号の確率の印を描き、凡例の {名前: 印} を返す。"""
+    """行 1 つの棒、ひげ、数字、番号の確率の印を描く。"""
     kind = "モデル"
     if not row.result:
         kind = "公開の表"
@@ -123,14 +114,12 @@ def draw_bar(ax, row, y, height):
     # ひげの長さは、丸めの誤差から負になることがある
     low, high = row.interval
     whiskers = [[max(0, row.score - low)], [max(0, high - row.score)]]
-    bar = ax.barh(y, row.score, height, color=COLORS[kind], capsize=1.5, xerr=whiskers)
+    ax.barh(y, row.score, height, color=COLORS[kind], capsize=1.5, xerr=whiskers, label=kind)
     ax.text(RIGHT - 0.01, y, f"{row.score:.2f}", va="center", ha="right", fontsize=7)
 
     # 棒の長さが 0 でも、番号の確率では高いことがある
-    if row.likelihood is None:
-        return {kind: bar}
-    mark = ax.scatter(row.likelihood, y, marker="D", s=14, color="#333333", zorder=3)
-    return {kind: bar, "番号の確率での正解率": mark}
+    if row.likelihood is not None:
+        ax.plot(row.likelihood, y, "D", ms=4, color="#333333", label="番号の確率での正解率", ls="")
 
 
 def draw_curves(ax, curves):

@@ -10,7 +10,10 @@ from quiz.scoring.text import ends, grid, percent, show
 
 POSITIONS = "| 番号 | 答えた | 正解 | 正解率 |"
 CALIBRATION = "| 確信度 | 問題数 | 確信度の平均 | 正解率 | 95% CI |"
-CONFIDENCE = "確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。正解率が低ければ自信過剰"
+CONFIDENCE = (
+    "確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。"
+    "正解率の方が低ければ自信過剰"
+)
 
 
 def mistakes(result):
@@ -40,6 +43,7 @@ def mistakes(result):
 
 def positions(answers):
     """番号ごとの行: その番号を答えた割合、それが正解である割合、そのときの正解率。"""
+    # 答えた番号、正解の番号、当たった番号の数
     answered = Counter(a.answered for a in answers)
     correct = Counter(a.label for a in answers)
     hits = Counter(a.label for a in answers if a.hit)
@@ -49,6 +53,7 @@ def positions(answers):
     def rate(count):
         return "-" if None in answered else percent(count / total)
 
+    # 番号ごとに 1 行。選択肢にない番号と、読み取れない回答は、最後にまとめる
     rows = []
     others = total - answered[UNREAD]
     for label in range(max(max(a.n_choices, a.label + 1) for a in answers)):
@@ -63,6 +68,7 @@ def positions(answers):
 
 def mismatch(answers):
     """「2: カリウム」と答えたがカリウムは 3 番、というような回答の数。"""
+    # 採点するのは番号。文字の方が合っていたことも数える
     number = 0
     text = 0
     neither = 0
@@ -77,6 +83,7 @@ def mismatch(answers):
 
 def calibration(rated):
     """確信度を 0.1 ごとに分けた行: 範囲、問題数、確信度の平均、正解率、区間。"""
+    # 確信度 1 は、最後の 0.9-1.0 に入れる
     tenths = {}
     for a in rated:
         tenth = min(int(a.confidence * 10), 9)
@@ -95,6 +102,7 @@ def calibration(rated):
 
 def confident_misses(rated):
     """生成でも番号の確率でも間違えた問題のうち、確信度の高い 10 問まで。"""
+    # 書式を守れなかっただけの (番号の確率では正解した) 問題は除く
     misses = [a for a in rated if not a.hit and not a.likely_hit]
     misses.sort(key=lambda a: -a.confidence)
     lines = []

@@ -12,7 +12,6 @@ from sys import intern
 from quiz.files import fail, read_records
 from quiz.prompt import read_choice, read_label
 from quiz.questions.converted import kind_of
-from quiz.questions.formats import normalize
 from quiz.scoring import rotations
 
 REDO = "手順4をやり直してください: python run_quiz.py"
@@ -159,6 +158,7 @@ def read_result(path, name):
 
 def quiz_name(summary):
     """解いた問題のファイルの名前。2024 年版の形では "-"。"""
+    # いくつかのファイルを解いた結果なら、名前をつなぐ
     paths = summary.get("quiz")
     if not isinstance(paths, list):
         return "-"
@@ -183,6 +183,7 @@ def grade_all(path, rows):
 
 def grade(record):
     """result.json の 1 件を採点して GradedAnswer にする。おかしければ ValueError や TypeError。"""
+    # 2024 年版の形でも、これだけはある
     if record["hit"] not in (True, False):
         raise ValueError("hit の値が正しくありません")
 
@@ -199,7 +200,7 @@ def grade(record):
     if label != UNREAD and lines and correct not in lines:
         raise ValueError("correct_answer が、選択肢のどれでもありません")
 
-    # 番号の確率
+    # 番号の確率。正解の番号の分もあり、どれも確率らしい値のはず
     probs = record.get("choice_probs")
     if probs is not None:
         if not 0 <= label < len(probs) or not all(0 <= p < 2 for p in probs):
@@ -210,10 +211,13 @@ def grade(record):
     # 回答の番号。確率の記録のない 2024 年版の形では、out_str のとおり
     output = str(record.get("output") or "")
     answered = recorded_label(record)
+    texts = [read_choice(line) for line in lines]
     if probs:
-        answered = label_in(output, [read_choice(line) for line in lines])
+        answered = label_in(output, texts)
 
-    said = choice_in(output, lines)
+    # 回答の文字。番号とは別に、どの選択肢のものかを見る
+    text = read_choice(output)
+    said = texts.index(text) if text and text in texts else None
 
     # 正解の番号と比べる
     hit = bool(record["hit"])
@@ -224,8 +228,7 @@ def grade(record):
 
     rotation = record.get("rotation")
     seconds = record.get("seconds")
-    if seconds is not None:
-        seconds = float(seconds)
+    seconds = seconds and float(seconds)
     return GradedAnswer(
         asked=asked,
         qid=qid,
@@ -253,6 +256,7 @@ def label_in(answer, choices=()):
 
 def recorded_label(record):
     """記録にある、読み取った番号 (out_str)。読み取れていなければ UNREAD、記録がなければ None。"""
+    # 2024 年版では、番号の後に文字が続くことがある
     out_str = record.get("out_str")
     if out_str is None:
         return None
@@ -260,18 +264,9 @@ def recorded_label(record):
     return int(digits[0]) if digits else UNREAD
 
 
-def choice_in(output, lines):
-    """回答「番号: 文字」の文字が、どの選択肢のものか。番号は見ない。どれでもなければ None。"""
-    # ほとんどの回答は、選択肢のどれかそのもの
-    if output in lines:
-        return lines.index(output)
-    texts = [normalize(read_choice(line)) for line in lines]
-    text = normalize(read_choice(output))
-    return texts.index(text) if text and text in texts else None
-
-
 def one_line(value):
     """qid や分野の値を 1 行の文字列にする。ないもの (null、NaN) は ""。"""
+    # NaN は、自分と等しくない
     if value is None or value != value:
         return ""
     return " ".join(str(value).split())
@@ -279,6 +274,7 @@ def one_line(value):
 
 def unfinished(paths):
     """ここか、paths と同じフォルダにある、解きかけの結果のファイル (result.json.part0 など)。"""
+    # 手順4は、プロセスごとに 1 つ書き、終われば消す
     folders = {Path(), *(Path(path).parent for path in paths)}
     parts = [part for folder in folders for part in folder.glob("*.json.part[0-9]*")]
     return sorted(map(str, parts))

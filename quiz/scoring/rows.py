@@ -69,6 +69,7 @@ def make_row(result, answers, latency):
 
 def mean(answers, name):
     """答えの項目 name の平均。分からないもの (None) があれば None。"""
+    # 分かるものだけの平均は、ほかの行と比べられない
     values = [getattr(answer, name) for answer in answers]
     if None in values:
         return None
@@ -80,6 +81,7 @@ def mark(answers):
 
     何を問うたか分からない古いファイルでは、空。
     """
+    # 選択肢だけを見せる (--blank-question) と、同じ文字列を何度も問うことがある
     times = Counter()
     marked = {}
     for answer in answers:
@@ -101,6 +103,7 @@ def make_rows(results):
         if len(genres) > 1 or "" in genres:
             row = make_row(result, result.answers, result.summary.get("elapsed_time"))
             by_quiz.setdefault(("quiz", result.quiz), []).append(row)
+        # 分野のない問題は、全問の表にだけ入る
         genres.pop("", None)
         for genre, answers in genres.items():
             row = make_row(result, answers, total_seconds(answers))
@@ -116,6 +119,7 @@ def total_seconds(answers):
 
 def beside_published(made):
     """公開の点数の行に、make_rows() の行を加える。"""
+    # 公開の点数は、表の名前ごとに、CSV の順
     rows = {}
     same_quiz = {}  # {(quiz, 問題のファイルの名前): (公開の表の種類と名前, 問題の数)}
     text = read_text(PUBLISHED, RESTORE)

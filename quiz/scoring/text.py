@@ -29,8 +29,8 @@ n 問を解いたときの Wilson の区間 (問題の選ばれ方の揺れだ�
 「(順の平均)」は --rotations の結果で、Score は番号の確率を順について平均した答えの正解率
 (生成の正解率ではない)。
 差の表: 95% CI は Newcombe の区間 (対応のある割合の差)。要る n は、その差を検定が 8 割の確率で
-見つけるのに要る問題の数 (Connor の式)。番号の確率での差は Likelihood の差で、区間と p は同じ求め方。
-共通の n の (k 通り) は、同じことを何度も問うたときの、違う問題の数 (回答も同じになるので、p は目安)。
+見つけるのに要る問題の数 (Connor の式)。番号の確率での差は Likelihood の差で、求め方は同じ。
+共通の n の (k 通り) は、同じことを何度も問うたときの、違う問題の数 (回答も同じなので、p は目安)。
 """
 PUBLISHED_NOTE = """\
 公開の表は、この実装より前の run_quiz.py が別の計算機で出したもの。dev1 (quiz.json) と dev2
@@ -73,6 +73,7 @@ def grid(header, rows):
 
 def summary_lines(result, with_genres):
     """チュートリアルと同じ 1 行と、その内訳。"""
+    # 1 行目は、1 文字もチュートリアルと違わない
     total = make_row(result, result.answers, None)
     lines = [
         f"{result.path:<60} : {round(total.score, 4)}",
@@ -80,6 +81,7 @@ def summary_lines(result, with_genres):
     ]
     if with_genres:
         lines += genre_lines(result)
+    # 選択肢の順を変えた結果
     if result.rotations:
         lines += [
             f"    {summary_line(result.rotations)}",
@@ -90,6 +92,7 @@ def summary_lines(result, with_genres):
 
 def genre_lines(result):
     """分野ごとの内訳。"""
+    # 分野の名前の順
     lines = []
     for genre, answers in sorted(result.by_genre().items()):
         if genre:
@@ -107,16 +110,19 @@ def markdown(tables, full, published):
     """チュートリアルと同じ形の表。full なら n から右の列と、その読み方も付ける。"""
     lines = []
     for table in tables:
+        # Model と Environment の欄の幅は、チュートリアルの表と同じ
         width = max(len(row.environment) for row in table.rows)
         header = COLUMNS + MORE_COLUMNS * full
         rows = []
         for row in table.rows:
             cells = full_cells(table, row) if full else f"{row.digits[0]} | {row.digits[1]}"
             rows.append(f"| {row.name:<30} | {row.environment:<{width}} | {cells} |")
+        # 見出しもチュートリアルと同じ
         lines += [f"### Table for key: {table.title}", *grid(header, rows)]
         if full:
             lines += differences(table) + trainings(table.rows)
         lines.append("")
+    # 読み方は、最後に 1 度だけ
     if full:
         lines.append(NOTE + PUBLISHED_NOTE * published)
     return "\n".join(lines)
@@ -133,28 +139,26 @@ def full_cells(table, row):
 
 def versus_best(table, row):
     """vs best の欄。≈ は、最良と区別できないもの。"""
-    comparison = table.versus_best.get(row)
     if row is table.best:
         return "best"
-    if comparison and comparison.score and comparison.score.p >= ALPHA:
-        return f"{versus(comparison)} ≈"
-    return versus(comparison)
+    return versus(table.versus_best.get(row), " ≈")
 
 
 def versus_base(table, row):
     """vs base の欄。"""
     comparison = table.versus_base.get(row)
-    if not comparison and row.untrained:
+    if row.untrained and not comparison:
         return "base"
     return versus(comparison)
 
 
-def versus(comparison):
-    """片方だけが正解した問題の数と p 値。比べていなければ - 。"""
+def versus(comparison, unclear=""):
+    """片方だけが正解した問題の数と p 値。区別できなければ unclear も付ける。比べていなければ -。"""
     if not comparison or not comparison.score:
         return "-"
     score = comparison.score
-    return f"+{score.won} -{score.lost} {p_value(score.p)}"
+    mark = unclear if score.p >= ALPHA else ""
+    return f"+{score.won} -{score.lost} {p_value(score.p)}{mark}"
 
 
 def differences(table):
@@ -166,6 +170,7 @@ def differences(table):
             comparisons.append(table.versus_best.get(row))
         comparisons.append(table.versus_base.get(row))
 
+    # 差の表の行と、その下の説明
     rows = []
     notes = []
     for c in filter(None, comparisons):
@@ -183,11 +188,13 @@ def differences(table):
 
 def difference_line(c):
     """差の表の 1 行。"""
+    # 同じことを何度も問うた結果では、n のほかに、違う問題の数も
     s = c.score
     n = str(len(c.common))
     distinct = len({asked for asked, _ in c.common})
     if distinct < len(c.common):
         n = f"{n} ({distinct} 通り)"
+    # 番号の確率の記録がない、2024 年版の結果もある
     likelihood = "- | - | -"
     if c.likelihood:
         d = c.likelihood
@@ -200,6 +207,7 @@ def difference_line(c):
 
 def trainings(table_rows):
     """種だけが違う学習をまとめた表と、まとめなかったもの。"""
+    # 同じ種の 2 つ目からは、平均には入れないが、黙って捨てもしない
     rows = []
     notes = []
     for seeds in group_by_seed(table_rows):
@@ -220,6 +228,8 @@ def training_line(seeds):
     rows = [seeds[seed][0] for seed in sorted(seeds)]
     names = "、".join(row.name for row in rows)
     scores = [row.score for row in rows]
+
+    # 平均に最も近い正解の数での区間
     mean = fmean(scores)
     n = rows[0].n
     interval = wilson(round(mean * n), n)
