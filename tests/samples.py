@@ -38,7 +38,10 @@ def write_result(path, records, **summary):
 
 
 def solved(path, hits, adapter="./out", model="calm", key="qid", summary=None, **extra):
-    """hits[i] が問題 i の正誤である結果のファイルを書く。key は同じ問題の印 (qid か、問題文そのもの)。"""
+    """hits[i] が問題 i の正誤である結果のファイルを書く。
+
+    key は同じ問題の印 (qid か、問題文そのもの)。
+    """
     records = []
     for i, h in enumerate(hits):
         name = {"qid": f"q{i}"} if key == "qid" else {}

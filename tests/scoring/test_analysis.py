@@ -1,4 +1,6 @@
-"""手順5のコマンド: 打ち間違いと壊れた入力はどれも日本語の 1 行で、終了コード 1 で、何も変えない。"""
+"""手順5のコマンド: 打ち間違いと壊れた入力はどれも日本語の 1 行で、
+終了コード 1 で、何も変えない。
+"""
 
 import json
 import shutil
@@ -40,13 +42,25 @@ BAD = {
     "source": (keep, ["source.json"], ["変換する前の問題", AGAIN]),
     "quiz.json": (keep, ["quiz.json"], ["手順1か手順2で変換した問題", AGAIN]),
     "yaml": (keep, ["qlora-opencalm.yml"], ["qlora-opencalm.yml:1", AGAIN]),
-    "no result": (lambda work: (work / "result.json").rename(work / "old.json"), [], ["result*.json", AGAIN]),
-    "named result missing": (keep, ["resutl.json"], ["resutl.json がありません", "ここにあるもの: result.json"]),
+    "no result": (
+        lambda work: (work / "result.json").rename(work / "old.json"),
+        [],
+        ["result*.json", AGAIN],
+    ),
+    "named result missing": (
+        keep,
+        ["resutl.json"],
+        ["resutl.json がありません", "ここにあるもの: result.json"],
+    ),
     "a log": (keep, ["old.log", "no.json"], ["no.json がありません"]),
     "cut": (cut, [], ["切れて", AGAIN]),
     "empty": (result(""), [], ["result.json:1", "空です", AGAIN]),
     "no record": (result('[{"elapsed_time": 1}]'), [], ["result.json", AGAIN]),
-    "hit is a word": (lambda work: solved(work / "result.json", [1, 0], hit="yes"), [], ["result.json:1", "hit", AGAIN]),
+    "hit is a word": (
+        lambda work: solved(work / "result.json", [1, 0], hit="yes"),
+        [],
+        ["result.json:1", "hit", AGAIN],
+    ),
     "figure over the result": (keep, ["--plot", "result.json"], ["--plot result.json", ".png"]),
     "page over the yaml": (keep, ["--html", "qlora-opencalm.yml"], ["--html", ".html"]),
     "two figures": (keep, ["--plot", "a.png", "--plot", "b.png"], ["--plot が 2 度"]),
@@ -71,14 +85,21 @@ def test_bad_input(name, good, tmp_path):
 
 
 def test_flags_may_be_repeated(good):
-    assert step("analysis", "--table", "--table", cwd=good).stdout == step("analysis", "--table", cwd=good).stdout
+    assert (
+        step("analysis", "--table", "--table", cwd=good).stdout
+        == step("analysis", "--table", cwd=good).stdout
+    )
 
 
-@pytest.mark.parametrize("script, options", [
-    ("run_quiz", ["--base", "--quiz", "quiz.json", "--quiz", "quiz.json"]),
-    ("run_quiz", ["--max-questions", "1", "--max-questions", "2"]),
-    ("convert_eval", ["--seed", "42", "--seed", "7"]),
-    ("convert_train", ["-o", "a.json", "--output", "b.json"])])
+@pytest.mark.parametrize(
+    "script, options",
+    [
+        ("run_quiz", ["--base", "--quiz", "quiz.json", "--quiz", "quiz.json"]),
+        ("run_quiz", ["--max-questions", "1", "--max-questions", "2"]),
+        ("convert_eval", ["--seed", "42", "--seed", "7"]),
+        ("convert_train", ["-o", "a.json", "--output", "b.json"]),
+    ],
+)
 def test_option_given_twice(script, options, good):
     """どの手順でも、値を取る引数を 2 度書けば断る (黙って最後の値だけを使わない)。"""
     assert "が 2 度あります" in step_error(script, *options, cwd=good)
@@ -93,7 +114,9 @@ def three(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("options", [[], ["--table", "--plot", "a.png", "--html", "a.html"], ["--errors"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--table", "--plot", "a.png", "--html", "a.html"], ["--errors"]]
+)
 def test_one_broken_result_does_not_stop_the_others(three, options):
     shown = step("analysis", *options, cwd=three)
     assert "result-a" in shown.stdout and "result-b" in shown.stdout
@@ -104,7 +127,9 @@ def test_broken_result_named(three):
     """名前を書いた結果が読めなければ、ほかを出してから、終了コード 1 で終わる。"""
     shown = step("analysis", "result-a.json", "result-bad.json", "no.json", cwd=three, status=1)
     assert "result-a.json" in shown.stdout
-    assert "注意: result-bad.json:2: " in shown.stderr and "注意: no.json がありません" in shown.stderr
+    assert (
+        "注意: result-bad.json:2: " in shown.stderr and "注意: no.json がありません" in shown.stderr
+    )
 
 
 def test_only_broken_results(three):
@@ -112,7 +137,9 @@ def test_only_broken_results(three):
     for name in ("result-a.json", "result-b.json"):
         (three / name).write_text("[]", encoding="utf-8")
     error = step_error("analysis", cwd=three)
-    assert "result-a.json:1" in error and "result-b.json:1" in error and "result-bad.json:2" in error
+    assert (
+        "result-a.json:1" in error and "result-b.json:1" in error and "result-bad.json:2" in error
+    )
 
 
 def test_unfinished_results_are_mentioned(tmp_path):
@@ -121,7 +148,11 @@ def test_unfinished_results_are_mentioned(tmp_path):
     for name in ("result-dev2.json.part0", "result-dev2.json.part1", "result-x.json.party"):
         (tmp_path / name).write_text("{}", encoding="utf-8")
     notes = step("analysis", cwd=tmp_path).stderr
-    assert "注意: result-dev2.json.part0: 手順4の途中です" in notes and "part1" in notes and "party" not in notes
+    assert (
+        "注意: result-dev2.json.part0: 手順4の途中です" in notes
+        and "part1" in notes
+        and "party" not in notes
+    )
     (tmp_path / "result.json").unlink()
     assert "result-dev2.json.part0" in step_error("analysis", cwd=tmp_path)
     # ほかのフォルダの結果を言われたら、そのフォルダのもの
@@ -134,5 +165,8 @@ def test_unfinished_results_are_mentioned(tmp_path):
 def test_light_imports(tmp_path):
     """オプションがなければ、重いライブラリは読まない。"""
     write_result(tmp_path / "result.json", [record(True)])
-    code = "import sys, analysis; sys.argv = ['analysis.py']; analysis.main(); print({'scipy', 'matplotlib'} & set(sys.modules))"
+    code = (
+        "import sys, analysis; sys.argv = ['analysis.py']; analysis.main(); "
+        "print({'scipy', 'matplotlib'} & set(sys.modules))"
+    )
     assert run(sys.executable, "-c", code, cwd=tmp_path).stdout.endswith("set()\n")

@@ -17,17 +17,47 @@ def test_old_files_everywhere(tmp_path):
     """2024 年版のファイルでも、どのオプションも動く。分からない値は - 。"""
     old = [{"ID": i, "hit": i < 1, "out_str": "2"} for i in range(4)]
     write_result(tmp_path / "result.json", old)
-    write_result(tmp_path / "result2.json", [{k: v for k, v in record(True).items() if k not in ("choice_probs", "seconds", "genre")}])
+    write_result(
+        tmp_path / "result2.json",
+        [{k: v for k, v in record(True).items() if k not in ("choice_probs", "seconds", "genre")}],
+    )
     write_result(tmp_path / "result3.json", [{"hit": False}])
-    out = step("analysis", "--table", "--errors", "--plot", "a.svg", "--html", "a.html", cwd=tmp_path)
+    out = step(
+        "analysis", "--table", "--errors", "--plot", "a.svg", "--html", "a.html", cwd=tmp_path
+    )
     table = table_of(out.stdout, "全問")
-    assert list(table["result"].values()) == ["result", "-", "0.2500", "1.5", "4", "0.046-0.699", "0.0 %", "-", "-", "-", "-"]
-    assert table["result2"]["Chance"] == "0.25" and table["result3"]["Unparsed"] == "-" and not out.stderr
+    assert list(table["result"].values()) == [
+        "result",
+        "-",
+        "0.2500",
+        "1.5",
+        "4",
+        "0.046-0.699",
+        "0.0 %",
+        "-",
+        "-",
+        "-",
+        "-",
+    ]
+    assert (
+        table["result2"]["Chance"] == "0.25"
+        and table["result3"]["Unparsed"] == "-"
+        and not out.stderr
+    )
     assert out.stdout.count("確信度は出せません") == 3 and (tmp_path / "a.svg").exists()
 
 
-@pytest.mark.parametrize("text, where", [(None, "result*.json"), ("", "result.json:1"), ("[\n{", "result.json:2"),
-                                         ("{}", "result.json:1"), ("[]", "result.json:1"), ('[{"a": 1}]', "result.json:1")])
+@pytest.mark.parametrize(
+    "text, where",
+    [
+        (None, "result*.json"),
+        ("", "result.json:1"),
+        ("[\n{", "result.json:2"),
+        ("{}", "result.json:1"),
+        ("[]", "result.json:1"),
+        ('[{"a": 1}]', "result.json:1"),
+    ],
+)
 def test_errors(tmp_path, text, where):
     if text is not None:
         (tmp_path / "result.json").write_text(text)
@@ -37,12 +67,27 @@ def test_errors(tmp_path, text, where):
 def test_errors_in_one_record(tmp_path):
     """1 件だけおかしいときは、その行を知らせる。出力のファイルは元のまま。"""
     (tmp_path / "page.html").write_text("前の結果")
-    for change in ({"hit": None}, {"hit": "yes"}, {"choice_probs": []}, {"choice_probs": [1, "x"]}, {"choice_probs": [float("nan")] * 4},
-                   {"correct_answer": "9: ロ"}, {"correct_answer": None}, {"prompt": 3}, {"seconds": "速い"}):
-        text = json.dumps([record(True), {**record(True), **change}, {"elapsed_time": 1}], ensure_ascii=False, indent=1)
+    for change in (
+        {"hit": None},
+        {"hit": "yes"},
+        {"choice_probs": []},
+        {"choice_probs": [1, "x"]},
+        {"choice_probs": [float("nan")] * 4},
+        {"correct_answer": "9: ロ"},
+        {"correct_answer": None},
+        {"prompt": 3},
+        {"seconds": "速い"},
+    ):
+        text = json.dumps(
+            [record(True), {**record(True), **change}, {"elapsed_time": 1}],
+            ensure_ascii=False,
+            indent=1,
+        )
         (tmp_path / "result.json").write_text(text, encoding="utf-8")
-        line = text[:text.index("{", text.index("{") + 1)].count("\n") + 1
-        assert f"result.json:{line}: " in step_error("analysis", "--html", "page.html", cwd=tmp_path), change
+        line = text[: text.index("{", text.index("{") + 1)].count("\n") + 1
+        assert f"result.json:{line}: " in step_error(
+            "analysis", "--html", "page.html", cwd=tmp_path
+        ), change
     write_result(tmp_path / "result.json", [record(True)])
     before = (tmp_path / "result.json").read_bytes()
     # FILE を付け忘れると、次の引数の結果のファイルが FILE になる。
@@ -54,7 +99,9 @@ def test_errors_in_one_record(tmp_path):
     beside.mkdir()  # 隣に書けないときも、元のファイルには触らない
     assert "page.html に書けません" in step_error("analysis", "--html", "page.html", cwd=tmp_path)
     beside.rmdir()
-    assert (tmp_path / "result.json").read_bytes() == before and (tmp_path / "page.html").read_text() == "前の結果"
+    assert (tmp_path / "result.json").read_bytes() == before and (
+        tmp_path / "page.html"
+    ).read_text() == "前の結果"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html", "result.json"]
 
 
@@ -81,6 +128,17 @@ def test_result_cut_anywhere(whole, tmp_path, data):
     assert "python run_quiz.py" in error and "CP932" not in error and "result.json" in error
 
 
+def test_old_result_with_a_choice_read_as_a_label_is_graded_again(tmp_path):
+    """前の版は「2:3」を番号 2 と読んで正解とした。採点し直せば、読み取れない回答である。"""
+    q = Question("比は?", ("2:3", "0:1", "1:3", "1:1"), 2)
+    changes = {"prompt": q.prompt, "correct_answer": q.answer, "output": "2:3", "out_str": "2"}
+    write_result(tmp_path / "result.json", [record(True) | eval_record(q) | changes])
+    shown = step("analysis", cwd=tmp_path)
+    assert shown.stdout.splitlines()[0].endswith(" : 0.0")
+    assert "読み取れない 100.0 %" in shown.stdout
+    assert "採点し直しました" in shown.stderr
+
+
 def test_edited_hit_is_not_believed(tmp_path):
     """hit を書き換えても、回答と正解から採点し直し、そう言う。"""
     records = [record(False) for _ in range(5)]
@@ -89,28 +147,42 @@ def test_edited_hit_is_not_believed(tmp_path):
     (tmp_path / "result.json").write_text(text, encoding="utf-8")
     shown = step("analysis", cwd=tmp_path)
     assert shown.stdout.splitlines()[0].endswith(" : 0.0")
-    line = text.splitlines().index(' {', text[:text.index('"hit": true')].count("\n") - 14) + 1
-    assert shown.stderr == (f"注意: result.json:{line}: 書いてある hit か out_str が、回答と合いません (ほかに 0 件)。"
-                            "回答と正解から採点し直しました。\n")
+    line = text.splitlines().index(" {", text[: text.index('"hit": true')].count("\n") - 14) + 1
+    assert shown.stderr == (
+        f"注意: result.json:{line}: 書いてある hit か out_str が、回答と合いません (ほかに 0 件)。"
+        "回答と正解から採点し直しました。\n"
+    )
 
 
-@pytest.mark.parametrize("changes, score, unread", [
-    ({"out_str": ""}, "1.0", "0.0 %"),  # 読み取れなかったことにした
-    ({"output": "わからない"}, "0.0", "100.0 %"),  # 回答を書き換えた
-    ({"output": "1: は"}, "0.0", "0.0 %"),
-    ({"correct_answer": "1: は"}, "0.0", "0.0 %")])
+@pytest.mark.parametrize(
+    "changes, score, unread",
+    [
+        ({"out_str": ""}, "1.0", "0.0 %"),  # 読み取れなかったことにした
+        ({"output": "わからない"}, "0.0", "100.0 %"),  # 回答を書き換えた
+        ({"output": "1: は"}, "0.0", "0.0 %"),
+        ({"correct_answer": "1: は"}, "0.0", "0.0 %"),
+    ],
+)
 def test_record_that_contradicts_itself_is_graded_again(changes, score, unread, tmp_path):
     write_result(tmp_path / "result.json", [record(True) | changes])
     shown = step("analysis", cwd=tmp_path)
-    assert shown.stdout.splitlines()[0].endswith(f" : {score}") and f"読み取れない {unread}" in shown.stdout
+    assert (
+        shown.stdout.splitlines()[0].endswith(f" : {score}")
+        and f"読み取れない {unread}" in shown.stdout
+    )
     assert shown.stderr.startswith("注意: result.json:1: ") and "採点し直しました" in shown.stderr
 
 
 def test_hit_that_cannot_be_is_a_miss_in_the_old_form(tmp_path):
     """2024 年版の形でも、番号を読み取れないのに正解ということはない。"""
-    write_result(tmp_path / "result.json", [{"hit": True, "out_str": "わからない"}] * 3 + [{"hit": True, "out_str": "2"}])
+    write_result(
+        tmp_path / "result.json",
+        [{"hit": True, "out_str": "わからない"}] * 3 + [{"hit": True, "out_str": "2"}],
+    )
     shown = step("analysis", cwd=tmp_path)
-    assert shown.stdout.splitlines()[0].endswith(" : 0.25") and "読み取れない 75.0 %" in shown.stdout
+    assert (
+        shown.stdout.splitlines()[0].endswith(" : 0.25") and "読み取れない 75.0 %" in shown.stdout
+    )
     assert "result.json:1: " in shown.stderr and "ほかに 2 件" in shown.stderr
 
 
@@ -119,19 +191,37 @@ def test_correct_answer_that_is_no_choice(tmp_path):
     assert "選択肢のどれでもありません" in step_error("analysis", cwd=tmp_path)
 
 
-@pytest.mark.parametrize("output, hit", [("2:3", False), ("0:1", False), ("2: 1:3", True), ("2：1:3", True)])
+@pytest.mark.parametrize(
+    "output, hit", [("2:3", False), ("0:1", False), ("2: 1:3", True), ("2：1:3", True)]
+)
 def test_answer_that_is_a_choice_is_no_label(output, hit, tmp_path):
     """選択肢が 2:3 や 0:1 のとき、その文字だけの回答は、番号ではない。"""
     q = Question("比は?", ("2:3", "0:1", "1:3", "1:1"), 2)
-    changes = {**eval_record(q), "prompt": q.prompt, "correct_answer": q.answer, "output": output, "hit": hit,
-               "out_str": "2" if hit else ""}
+    changes = {
+        **eval_record(q),
+        "prompt": q.prompt,
+        "correct_answer": q.answer,
+        "output": output,
+        "hit": hit,
+        "out_str": "2" if hit else "",
+    }
     write_result(tmp_path / "result.json", [record(hit) | changes])
     shown = step("analysis", cwd=tmp_path)
     assert shown.stdout.splitlines()[0].endswith(f" : {float(hit)}") and not shown.stderr
 
 
-@pytest.mark.parametrize("genre, heads", [
-    (float("nan"), []), (None, []), ("", []), ("　", []), ("学問\n", ["学問"]), (" 学問  2 ", ["学問 2"]), (3, ["3"])])
+@pytest.mark.parametrize(
+    "genre, heads",
+    [
+        (float("nan"), []),
+        (None, []),
+        ("", []),
+        ("　", []),
+        ("学問\n", ["学問"]),
+        (" 学問  2 ", ["学問 2"]),
+        (3, ["3"]),
+    ],
+)
 def test_genre_is_one_line_or_none(genre, heads, tmp_path):
     """分野が NaN や空なら、ないのと同じ。改行や前後の空白は取る。"""
     write_result(tmp_path / "result.json", [record(True) | {"genre": genre}] * 2)
