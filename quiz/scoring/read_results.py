@@ -89,6 +89,12 @@ class Result:
         return self.model is not None and self.summary.get("adapter", "") is None
 
     @property
+    def seconds(self):
+        """かかった秒。数でなければ None。"""
+        elapsed = self.summary.get("elapsed_time")
+        return elapsed if isinstance(elapsed, int | float) else None
+
+    @property
     def training(self):
         """アダプタを作った学習の記録。なければ空。"""
         return self.summary.get("training") or {}

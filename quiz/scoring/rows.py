@@ -101,7 +101,7 @@ def make_rows(results):
         genres = result.by_genre()
         # 分野が 1 つだけなら、全問の表は分野の表と同じなので、省く
         if len(genres) > 1 or "" in genres:
-            row = make_row(result, result.answers, result.summary.get("elapsed_time"))
+            row = make_row(result, result.answers, result.seconds)
             by_quiz.setdefault(("quiz", result.quiz), []).append(row)
         # 分野のない問題は、全問の表にだけ入る
         genres.pop("", None)

@@ -227,3 +227,12 @@ def test_genre_is_one_line_or_none(genre, heads, tmp_path):
     write_result(tmp_path / "result.json", [record(True) | {"genre": genre}] * 2)
     lines = step("analysis", "--genre", cwd=tmp_path).stdout.splitlines()
     assert [line.split(":")[0].strip() for line in lines[2:]] == heads
+
+
+@pytest.mark.parametrize("elapsed", [None, "速い", [1]])
+def test_elapsed_time_that_is_no_number(elapsed, tmp_path):
+    """かかった時間が数でなければ、- にする。"""
+    records = [{**record(True), "genre": None}]
+    write_result(tmp_path / "result.json", records, elapsed_time=elapsed, quiz=["quiz.json"])
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert table_of(out, "quiz")["result"]["Latency"] == "-"
