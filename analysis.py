@@ -2,63 +2,142 @@
 
     python analysis.py                                    # ここにある result*.json すべて
     python analysis.py result.json --genre                # 分野ごとの内訳も
-    python analysis.py --table --published                # Markdown の表。区間と検定つき。チュートリアルの 217 行と並べる
-    python analysis.py --errors                           # 番号の偏り、確信度と正解率、自信のある間違い
+    python analysis.py --table --published                # 区間と検定つきの表、公開の表
+    python analysis.py --errors                           # 番号の偏り、確信度、自信のある間違い
     python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
-読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの result.json (hit と out_str だけ) でもよい。
-1 行目はチュートリアルと同じ「ファイル名 : 正解率」、2 行目はその内訳。「番号の確率」は確率が最大の番号を
-答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
+読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの形 (hit と out_str だけ) でもよい。
+1 行目はチュートリアルと同じ「ファイル名 : 正解率」、2 行目はその内訳。「番号の確率」は確率が最大の
+番号を答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
+読めない結果は、それを言って除く。名前を書いた結果が読めなければ、終了コードは 1 になる。
 """
 
-import gc
+import sys
 from pathlib import Path
 
-from quiz import files
-from quiz.scoring import compare as tables
-from quiz.scoring import figure, page
-from quiz.scoring import read_results as runs
-from quiz.scoring import text as report
 from quiz.command import Parser, start
+from quiz.files import fail, write
+from quiz.scoring.compare import make_tables
+from quiz.scoring.figure import curves_of, plot
 from quiz.scoring.mistakes import mistakes
+from quiz.scoring.page import page
+from quiz.scoring.read_results import read_results, unfinished
+from quiz.scoring.rows import beside_published, make_rows
+from quiz.scoring.text import markdown, summary_lines
 
 
 def main():
-    parser = Parser(__doc__)
-    parser.add_argument("results", nargs="*", help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる")
-    parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
-    parser.add_argument("--table", action="store_true", help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す")
-    parser.add_argument("--published", action="store_true", help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる")
-    parser.add_argument("--errors", action="store_true", help="番号の偏り、確信度と正解率、自信のある間違いを出す")
-    parser.add_argument("--plot", metavar="FILE", help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)")
-    parser.add_argument("--html", metavar="FILE", help="全問を見て回るページ (.html)。ネットワークは使わない")
-    args = parser.parse_args()
-    # result* と打つと result.log も混じる。同じファイルは 1 度だけ。
-    paths = list(dict.fromkeys(p for p in args.results if not p.endswith(".log"))) or sorted(map(str, Path().glob("result*.json")))
-    if not paths and (not args.published or args.errors or args.html):
-        files.fail("result*.json がありません。先に手順4を実行してください: python run_quiz.py")
-    for option, path, suffixes in (("--plot", args.plot, (".png", ".svg", ".pdf")), ("--html", args.html, (".html",))):
-        if path and Path(path).suffix not in suffixes:  # 結果のファイルを書きつぶさないためでもある
-            files.fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
+    args = read_arguments()
+    paths = find_paths(args)
 
-    read = [runs.read_run(path, paths) for path in paths]
-    made = tables.make_tables(read) if args.table or args.published or args.plot else {}
-    made = tables.with_published(made) if args.published else made
+    # 読めない結果は除く。1 つも読めなければ終わる
+    results, problems = read_results(paths)
+    if problems and not results:
+        fail(" ".join(problems))
+    warn(problems, results, unfinished(paths))
+
+    # 表の中身。図も同じものから描く
+    rows = make_rows(results)
+    if args.published:
+        rows = beside_published(rows)
+    show_tables = args.table or args.published
+    tables = make_tables(rows) if show_tables or args.plot else []
+
+    # ファイルを書いてから、表示する
     if args.plot:
-        files.write(args.plot, figure.plot(made, runs.curves(read), Path(args.plot).suffix[1:]))
+        suffix = Path(args.plot).suffix[1:]
+        write(args.plot, [plot(tables, curves_of(results), suffix)])
     if args.html:
-        files.write(args.html, page.page(read))
-    if args.table or args.published:
-        print(report.markdown(made, args.table or read, args.published), end="")
-    for run in read:
+        write(args.html, [page(results)])
+    if show_tables:
+        print(markdown(tables, bool(args.table or results), args.published), end="")
+    for result in results:
         if args.errors:
-            print(mistakes(run))
-        elif not (args.table or args.published):
-            print(report.summary_lines(run, args.genre))
+            print(mistakes(result))
+        elif not show_tables:
+            print(summary_lines(result, args.genre))
     for path in filter(None, (args.plot, args.html)):
         print(f"{path} を書きました")
 
+    if problems and args.results:
+        fail("読めない結果がありました (上の注意)。")
+
+
+def read_arguments():
+    """打たれた引数。"""
+    # 値を取る引数は、2 度書けば断られる
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "results",
+        nargs="*",
+        help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる",
+    )
+    parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
+    parser.add_argument(
+        "--table",
+        action="store_true",
+        help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す",
+    )
+    parser.add_argument(
+        "--published",
+        action="store_true",
+        help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる",
+    )
+    parser.add_argument(
+        "--errors",
+        action="store_true",
+        help="番号の偏り、確信度と正解率、自信のある間違いを出す",
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)",
+    )
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="全問を見て回るページ (.html)。ネットワークは使わない",
+    )
+    args = parser.parse_args()
+    # 結果のファイルを書きつぶさないためでもある
+    check_suffix("--plot", args.plot, (".png", ".svg", ".pdf"))
+    check_suffix("--html", args.html, (".html",))
+    return args
+
+
+def check_suffix(option, path, suffixes):
+    """書くファイルの名前の終わりを確かめる。"""
+    if path and Path(path).suffix not in suffixes:
+        fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
+
+
+def find_paths(args):
+    """読む結果のファイル。"""
+    # result* と打つと result.log も混じる。同じファイルは 1 度だけ
+    named = [path for path in args.results if not path.endswith(".log")]
+    paths = list(dict.fromkeys(named)) or sorted(map(str, Path().glob("result*.json")))
+    if not paths and (not args.published or args.errors or args.html):
+        parts = "、".join(unfinished([]))
+        also = f" (解きかけ: {parts})" if parts else ""
+        fail(f"result*.json がありません{also}。先に手順4を実行してください: python run_quiz.py")
+    return paths
+
+
+def warn(problems, results, parts):
+    """読めない結果、書き換えられた結果、解きかけの結果を、stderr で言う。"""
+    # stdout は、表だけを別のファイルに残せるように
+    notes = [f"{problem} この結果は除きます。" for problem in problems]
+    for result in results:
+        if result.regraded:
+            line, *others = result.regraded
+            notes.append(
+                f"{result.path}:{line}: 書いてある hit か out_str が、回答と合いません (ほかに "
+                f"{len(others)} 件)。回答と正解から採点し直しました。"
+            )
+    for part in parts:
+        notes.append(f"{part}: 手順4の途中です。同じコマンドをもう一度打つと、続きから解きます。")
+    sys.stderr.writelines(f"注意: {note}\n" for note in notes)
+
 
 if __name__ == "__main__":
-    gc.disable()  # 何百万もの小さな値を読むだけで、循環するものはない (2 割ほど速い)
     start(main)

@@ -17,8 +17,8 @@ choice_probs[k] はプロンプトの直後に番号 k が来る確率。解き�
 import sys
 from pathlib import Path
 
-from quiz.command import Parser, start, whole_number
 from quiz.adapter import as_trained, check_adapter, find_model, read_config
+from quiz.command import Parser, start, whole_number
 from quiz.model import quiet
 from quiz.questions.converted import blank, read_quiz, rotate
 from quiz.solving.results import check_output, default_path, write_results
@@ -52,8 +52,8 @@ def main():
     import torch
     from accelerate import PartialState
 
-    from quiz.solving import partial_answers as progress
     from quiz.model import load
+    from quiz.solving import partial_answers as progress
     from quiz.solving.batched import Solver
 
     processes = PartialState(cpu=not torch.cuda.is_available())  # accelerate launch で起動すれば複数、そうでなければ 1 つ

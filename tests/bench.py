@@ -36,9 +36,9 @@ import torch  # noqa: E402
 from bitsandbytes.functional import has_avx512bf16  # noqa: E402
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM  # noqa: E402
 
-from quiz.solving.one_by_one import answer_plainly, greedy  # noqa: E402
 from quiz.prompt import Question  # noqa: E402
 from quiz.solving.batched import Solver  # noqa: E402
+from quiz.solving.one_by_one import answer_plainly, greedy  # noqa: E402
 
 DEMO, CONFIG = ROOT / "data/demo", "data/demo/qlora-demo.yml"
 SHAPES = {"small": (768, 12, 12), "1b": (2048, 24, 16), "7b": (4096, 32, 32)}  # open-calm の hidden, layers, heads

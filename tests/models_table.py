@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from quiz.adapter import read_config  # noqa: E402
-from quiz.training.memory import estimate  # noqa: E402
 from quiz.model import quiet  # noqa: E402
+from quiz.training.memory import estimate  # noqa: E402
 
 ROW = 256  # 表で仮定する 1 行のトークン数 (デモの最長は 113)
 COLUMNS = "名前", "base_model", "構造", "種類", "パラメータ", "ライセンス", "学習", "ほかに要るもの", "確かめた範囲"

@@ -45,33 +45,22 @@ def yaml(old, new, encoding="utf-8"):
     return lambda work: (work / "qlora-opencalm.yml").write_bytes(YAML.replace(old, new).encode(encoding, "replace"))
 
 
-def rename(old, new):
-    return lambda work: (work / old).rename(work / new)
-
-
 def remove(name):
     return lambda work: (work / name).unlink()
-
-
-def result(text):
-    return lambda work: (work / "result.json").write_text(text, encoding="utf-8")
 
 
 def keep(work):
     pass
 
 
-QUIZ, SCORE = ["run_quiz"], ["analysis"]
-STEP3, STEP4 = "accelerate launch", "python run_quiz.py"
+QUIZ = ["run_quiz"]
+STEP3 = "accelerate launch"
 SLIPS = {
     # ほかの手順のファイル
     "source to step 4": (keep, [*QUIZ, "--base", "--quiz", "source.json"], ["変換する前の問題", "python convert_eval.py"]),
     "result to step 4": (keep, [*QUIZ, "--base", "--quiz", "result.json"], ["手順4の結果", "python convert_eval.py"]),
     "yaml to step 4": (keep, [*QUIZ, "--base", "--quiz", "qlora-opencalm.yml"], ["qlora-opencalm.yml:1"]),
     "quiz.json as the yaml": (keep, [*QUIZ, "--config", "quiz.json"], ["base_model"]),
-    "source to step 5": (keep, [*SCORE, "source.json"], ["変換する前の問題", STEP4]),
-    "quiz.json to step 5": (keep, [*SCORE, "quiz.json"], ["手順1か手順2で変換した問題", STEP4]),
-    "yaml to step 5": (keep, [*SCORE, "qlora-opencalm.yml"], ["qlora-opencalm.yml:1", STEP4]),
     # 出力
     "result over quiz.json": (keep, [*QUIZ, "--base", "-o", "quiz.json"], ["quiz.json は手順4の結果ではない", "-o"]),
     "result over another model's": (keep, [*QUIZ, "--base", "-o", "result.json"], ["別のモデルの結果", "-o"]),
@@ -95,10 +84,6 @@ SLIPS = {
     "output is a list": (quiz(lambda r: r.update(output=["0: あ"])), [*QUIZ, "--base"], ["quiz.json:"]),
     "format edited by hand": (quiz(lambda r: r.update(instruction=r["instruction"] + "!")), [*QUIZ, "--base"], ["書式"]),
     "broken record of the training": (lambda work: (work / "open-small-qlora-out/training.json").write_text("{"), QUIZ, ["training.json"]),
-    # 手順5
-    "no result": (rename("result.json", "old.json"), SCORE, ["result*.json", STEP4]),
-    "named result missing": (keep, [*SCORE, "resutl.json"], ["resutl.json がありません", "ここにあるもの: result.json"]),
-    "a log to step 5": (keep, [*SCORE, "old.log", "no.json"], ["no.json がありません"]),
     "a folder that is not there": (keep, [*QUIZ, "--model", "./nowhere"], ["--model ./nowhere"]),
     "base and model": (keep, [*QUIZ, "--base", "--model", "folder"], ["--base と --model"]),
     "base_model folder misspelt": (
@@ -107,12 +92,6 @@ SLIPS = {
     "quiz.json as the training file": (
         yaml("path: train-5-inst.json", "path: quiz.json"), ["quiz.training.preflight", "qlora-opencalm.yml"], ["評価用"]),
     "result without json": (keep, [*QUIZ, "--base", "-o", "result-x"], [".json"]),
-    "result is cut": (lambda w: (w / "result.json").write_bytes((w / "result.json").read_bytes()[:-60]), SCORE, ["切れて", STEP4]),
-    "result is empty": (result(""), SCORE, ["result.json:1", "空です", STEP4]),
-    "result has no record": (result('[{"elapsed_time": 1}]'), SCORE, ["result.json", STEP4]),
-    "hit is a word": (lambda work: solved(work / "result.json", [1, 0], hit="yes"), SCORE, ["result.json:1", "hit", STEP4]),
-    "figure over the result": (keep, [*SCORE, "--plot", "result.json"], ["--plot result.json", ".png"]),
-    "page over the yaml": (keep, [*SCORE, "--html", "qlora-opencalm.yml"], ["--html", ".html"]),
     # 引数
     "no questions": (keep, [*QUIZ, "--max-questions", "0"], ["--max-questions", "1 以上"]),
     "prepare without a name": (keep, ["quiz.prepare_model", "model"], ["output がありません"]),

@@ -9,10 +9,10 @@ from conftest import CONFIG, DEMO, FAST, quiz_of, read, step
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from quiz.adapter import read_config
-from quiz.solving.fast_way import FastWay
 from quiz.model import encode_prompts, load_model, load_tokenizer
-from quiz.solving.one_by_one import MAX_NEW_TOKENS
 from quiz.solving.batched import Solver
+from quiz.solving.fast_way import FastWay
+from quiz.solving.one_by_one import MAX_NEW_TOKENS
 
 
 def test_greedy_is_what_generate_gives(demo, monkeypatch):

@@ -1,128 +1,169 @@
-"""表の中身: 問題のファイルごと、分野ごとの行と、同じ問題を解いた行どうしの検定。"""
+"""表の行どうしの比較: 最良のモデルと、学習前のモデルと。種だけが違う学習を見つける。"""
 
-import csv
-import math
-from fractions import Fraction
-from pathlib import Path
+import json
+from dataclasses import dataclass
 
-from quiz.files import read_text
-from quiz.scoring.statistics import crossed, holm, mcnemar, newcombe, questions_needed, scores, wilson
+from quiz.files import fail
+from quiz.scoring.rows import Row
+from quiz.scoring.statistics import Difference, holm, paired
 
-PUBLISHED = Path(__file__).parents[2] / "data/published_scores.csv"
-# 公開の表のうち、ファイルの分かるものの問題数。ほかは、桁の多い Score がすべて 整数/n になる最小の n とする
-QUESTIONS = {"AI王 dev1": 995, "AI王 dev2": 997, "JcommonsenseQA-v1.1 valid dev3": 1119, "JcommonsenseQA-v1.1 train dev4": 8939}
-# 自分の問題のファイルの名前と、それを並べる公開の表
-SAME_FILE = dict(zip(("quiz", "quiz-dev2", "quiz-dev3", "quiz-dev4"), QUESTIONS))
-
-
-def make_row(run, records, latency):
-    """表の 1 行。answers は {同じ問題の印: 正誤} (印のない古いファイルでは空)、qids はその問題の qid。latency は秒。"""
-    s, answers = scores(records), {r["key"]: r["hit"] for r in records}
-    return {**run, **s, "latency": latency, "interval": wilson(sum(r["hit"] for r in records), s["n"]),
-            "answers": {} if "" in answers else answers, "qids": {r["qid"] for r in records} - {""},
-            "untrained": "model" in run["summary"] and run["summary"].get("adapter", "") is None}
+# 種と、学習の結果を変えない設定。ほかの設定がすべて同じなら「種だけが違う学習」
+SEED_AND_HARMLESS = {
+    *("seed", "output_dir", "dataset_prepared_path"),
+    *("processes", "world_size", "local_rank", "device", "device_map", "ddp"),
+}
 
 
-def make_tables(runs):
-    """read_run の dict のリストから {表の名前: 点数の順の行} を作る。表は、問題のファイルごと (分野が 1 つなら省く) と、分野ごと。"""
-    whole, by_genre = {}, {}
-    for run in runs:
-        genres = {}
-        for r in run["records"]:
-            genres.setdefault(r["genre"], []).append(r)
-        if len(genres) > 1 or None in genres:
-            row = make_row(run, run["records"], s if isinstance(s := run["summary"].get("elapsed_time"), (int, float)) else None)
-            whole.setdefault("全問" if run["environment"] == "-" else run["environment"], []).append(row)
-        for genre in filter(None, genres):
-            seconds = [r["seconds"] for r in genres[genre]]
-            by_genre.setdefault(genre, []).append(make_row(run, genres[genre], None if None in seconds else sum(seconds)))
-    tables = whole | by_genre
-    for rows in tables.values():
-        rows.sort(key=lambda row: -row["score"])
-        compare(rows)
+@dataclass(frozen=True)
+class Comparison:
+    """行 a と b が、同じ問題をどう解いたか。"""
+
+    a: Row
+    b: Row
+    common: set  # 比べた問題の印 (rows.mark() の印)
+    score: Difference | None  # 生成した回答の差。比べた問題がなければ None
+    likelihood: Difference | None  # 番号の確率での答えの差
+    note: str  # 比べていない問題があれば、そのわけ
+
+
+@dataclass(frozen=True)
+class Table:
+    """1 つの表。"""
+
+    title: str
+    rows: list  # Row。点数の順
+    best: Row | None  # 最良の行
+    versus_best: dict  # {行: 最良との Comparison}
+    versus_base: dict  # {行: 同じモデルの学習前との Comparison}
+
+    @property
+    def base_of_best(self):
+        """最良の行の、学習前の行。なければ None。"""
+        comparison = self.versus_base.get(self.best)
+        return comparison and comparison.b
+
+
+def make_tables(rows_of):
+    """{(種類, 名前): 行のリスト} (rows.make_rows()) から Table のリストを作る。"""
+    tables = []
+    for (kind, name), rows in rows_of.items():
+        title = "全問" if name == "-" else name
+        # 問題のファイルと分野が同じ名前でも、表は別
+        if kind == "genre" and ("quiz", name) in rows_of:
+            title = f"{name} (分野)"
+        tables.append(make_table(title, rows))
     return tables
 
 
-def by_training(rows):
-    """種だけが違う学習の結果を 1 つにまとめた {"names", "seeds", crossed の値} のリスト。rows は 1 つの表の行。"""
+def make_table(title, rows):
+    """行を点数の順に並べ、最良の行、同じモデルの学習前の行と比べる。公開の点数の行は比べない。"""
+    rows = sorted(rows, key=lambda row: -row.score)
+    own = [row for row in rows if row.result]
+
+    # どの行も、相手が自分でなければ比べる
+    best = find_best(own)
+    versus_best = {}
+    versus_base = {}
+    for row in own:
+        base = find_base(row, own)
+        if best and best is not row:
+            versus_best[row] = compare(row, best)
+        if base and base is not row:
+            versus_base[row] = compare(row, base)
+
+    # 同じ表の同じ列の中で、いくつも検定したときの補正をする
+    for column in (versus_best, versus_base):
+        correct(c.score for c in column.values())
+        correct(c.likelihood for c in column.values())
+    return Table(title, rows, best, versus_best, versus_base)
+
+
+def find_best(rows):
+    """最良の行: 同じ問題を解いた行が最も多い組の、学習した行のうち、点数が最も高いもの。"""
+    if len(rows) < 2:
+        return None
+    # 問題の違う行の点数は比べられないので、まず組に分ける
     groups = {}
     for row in rows:
-        training = row.get("summary", {}).get("training") or {}  # 公開の表の行には summary がない
-        if row.get("answers") and training.get("seed") is not None:
-            same = row["summary"].get("model"), frozenset(row["answers"]), training.get("questions"), training.get("steps_done")
-            groups.setdefault(same, {}).setdefault(training["seed"], row)
-    made = []
-    for seeds in (group for group in groups.values() if len(group) > 1):
-        keys = list(next(iter(seeds.values()))["answers"])
-        made.append({"names": [row["name"] for row in seeds.values()], "seeds": sorted(seeds), "n": len(keys),
-                     **crossed([[row["answers"][key] for key in keys] for row in seeds.values()])})
-    return made
+        groups.setdefault(frozenset(row.answers), []).append(row)
+    # どの問題か分からない古いファイルの組は、ほかになければ
+    largest = max(groups.values(), key=lambda g: (bool(g[0].answers), len(g), g[0].n))
+    trained = [row for row in largest if not row.untrained]
+    return max(trained, key=lambda row: row.score, default=None)
 
 
-def compare(rows):
-    """行に best (最良の行)、base (同じモデルの学習前の行) を入れ、それぞれとの比較を vs best と vs base (pair の dict) に入れる。
-
-    最良は、表に 1 つ: 同じ問題を解いた行が最も多い組の、学習した行のうち、点数が最も高いもの。
-    """
-    groups = {}
-    for row in rows:
-        groups.setdefault(frozenset(row["answers"]), []).append(row)
-    largest = max(groups.values(), key=lambda group: (bool(group[0]["answers"]), len(group), group[0]["n"]))
-    best = max((row for row in largest if not row["untrained"]), key=lambda row: row["score"], default=None)
-    bases = [row for row in rows if row["untrained"]]
-    for row in rows:
-        row["best"] = best if len(rows) > 1 else None
-        same = [b for b in bases if b["summary"]["model"] == row["summary"].get("model")]
-        row["base"] = max(same, key=lambda b: len(b["answers"].keys() & row["answers"].keys()), default=None)
-    for name in ("best", "base"):
-        pairs = {id(row): pair(row, row[name]) for row in rows if row[name] and row[name] is not row}
-        tested = [p for p in pairs.values() if p["n"]]
-        for p, corrected in zip(tested, holm([p["p"] for p in tested])):
-            p["p"] = corrected
-        for row in rows:
-            row[f"vs {name}"] = pairs.get(id(row))
+def find_base(row, rows):
+    """同じモデルの学習前の行のうち、row と同じ問題が最も多いもの。なければ None。"""
+    model = row.result.model
+    bases = [base for base in rows if base.untrained and base.result.model == model]
+    shared = [len(base.answers.keys() & row.answers.keys()) for base in bases]
+    return bases[shared.index(max(shared))] if bases else None
 
 
-def pair(row, other):
-    """2 つの行の比較。モデルに見せたもの (問題、選択肢、その順) と正解が同じ問題だけを比べる。
-
-    n: 比べた問題の数 (0 なら、ほかは why だけ)  won、lost: 片方だけが正解した問題の数  difference: 正解率の差  interval: その区間
-    p: 検定の p 値  needed: その差を見つけるのに要る問題の数  why: 比べていない問題があれば、その説明
-    """
-    common = row["answers"].keys() & other["answers"].keys()
-    hits, others = ([r["answers"][key] for key in common] for r in (row, other))
-    left, qids = row["n"] + other["n"] - 2 * len(common), len(row["qids"] & other["qids"])
+def compare(a, b):
+    """2 つの行の比較。モデルに見せたもの (問題、選択肢、その順) と正解が同じ問題だけを比べる。"""
+    # 行の問題の一部が、何も言わずに抜けていてはならない
+    for row in (a, b):
+        if row.answers and len(row.answers) != row.n:
+            fail(f"{row.name}: {row.n} 問のうち {len(row.answers)} 問しか比べられません。")
+    common = a.answers.keys() & b.answers.keys()
     if not common:
-        why = f"qid は {qids} 問が同じだが、選択肢かその順が違う" if qids else "同じ問題が 1 問もない"
-        return {"n": 0, "why": why if row["answers"] and other["answers"] else "どの問題か分からない古いファイル"}
-    won, lost, p = mcnemar(hits, others)
-    return {"n": len(common), "won": won, "lost": lost, "p": p, "difference": (won - lost) / len(common),
-            "interval": newcombe(hits, others), "needed": questions_needed(won, lost, len(common)),
-            "why": f"共通でない {left} 問を除いた" if left else ""}
+        return Comparison(a, b, common, None, None, why_nothing(a, b))
+
+    # 生成した回答の正誤と、番号の確率での正誤。同じ問題の組で
+    hits = []
+    likely_hits = []
+    for key in common:
+        x = a.answers[key]
+        y = b.answers[key]
+        hits.append((x.hit, y.hit))
+        likely_hits.append((x.likely_hit, y.likely_hit))
+    left = a.n + b.n - 2 * len(common)
+    note = f"共通でない {left} 問を除いた" if left else ""
+    return Comparison(a, b, common, paired(hits), paired(likely_hits), note)
 
 
-def with_published(tables):
-    """チュートリアルの表に、自分の表を点数の順に並べて加える。digits は元の桁のままの score と latency (秒)。"""
-    text, published = read_text(PUBLISHED, "リポジトリから取り直してください: git checkout data/published_scores.csv"), {}
-    for r in csv.DictReader(text.splitlines()):
-        published.setdefault(r["genre"], []).append({
-            "name": r["model"], "environment": r["environment"], "digits": (r["score"], r["latency"]), "score": float(r["score"]),
-            "latency": float(r["latency"]), "source": r["source"], "unparsed": None, "likelihood": None,
-            "chance": 1 / 5 if r["environment"] < "dev5" else 1 / 4})  # dev1 から dev4 は 5 択、dev5 から dev9 は 4 択
-    for key, rows in published.items():
-        rows.sort(key=lambda row: -row["score"])
-        fractions = [Fraction(row["score"]).limit_denominator(2000) for row in rows if len(row["digits"][0]) > 5]
-        n = QUESTIONS.get(key) or math.lcm(*(fraction.denominator for fraction in fractions))
-        for row in rows:
-            row |= {"n": n, "interval": wilson(round(row["score"] * n), n)}
-    for key, rows in tables.items():
-        for row in rows:
-            published.setdefault(same_file(key, row) or key, []).append(row)
-    return {key: sorted(rows, key=lambda row: -row["score"]) for key, rows in published.items()}
+def why_nothing(a, b):
+    """共通の問題が 1 問もないわけ。"""
+    if not a.answers or not b.answers:
+        return "どの問題か分からない古いファイル"
+    if a.result.way != b.result.way:
+        return "解き方が違う (--rotations か --blank-question)"
+    # 選択肢の数や --seed の違う quiz.json は、qid が同じでも別の問題
+    same = len(a.qids & b.qids)
+    return f"qid は {same} 問が同じだが、選択肢かその順が違う" if same else "同じ問題が 1 問もない"
 
 
-def same_file(key, row):
-    """row が、公開の表と同じファイルの全問を、ふつうに解いた結果なら、その表の名前。数と名前で見分けるので、確かではない。"""
-    target, summary = SAME_FILE.get(key), row["summary"]
-    odd = summary.get("rotations") or summary.get("blank_question")
-    return target if target and not odd and 0.97 * QUESTIONS[target] <= row["n"] <= QUESTIONS[target] else None
+def correct(differences):
+    """Difference の p を、いくつも検定したときの補正をした値に書き換える。None は飛ばす。"""
+    tested = list(filter(None, differences))
+    corrected = holm([found.p for found in tested])
+    for found, p in zip(tested, corrected):
+        found.p = p
+
+
+def group_by_seed(rows):
+    """種だけが違う学習の行を {種: その種の行のリスト} にまとめた、種が 2 つ以上のもののリスト。"""
+    groups = {}
+    for row in rows:
+        training = row.result.training if row.result else {}
+        # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
+        seed = training.get("seed")
+        if seed is not None and training.get("train_files") and row.answers:
+            seeds = groups.setdefault(same_training(row), {})
+            seeds.setdefault(seed, []).append(row)
+    return [seeds for seeds in groups.values() if len(seeds) > 1]
+
+
+def same_training(row):
+    """種のほかが同じ学習で、同じ問題を解いた行なら、等しくなるもの。"""
+    # 量が違えば (2 つの GPU で学習した、途中で止めたなど)、別の学習
+    training = row.result.training
+    settings = {}
+    for name, value in training["settings"].items():
+        if name not in SEED_AND_HARMLESS:
+            settings[name] = value
+    # 学習した問題は、ファイルの名前ではなく、中身で比べる
+    contents = sorted(training["train_files"].values())
+    what = [row.result.model, settings, contents, training["steps_done"]]
+    return json.dumps(what, sort_keys=True), frozenset(row.answers)

@@ -1,58 +1,114 @@
 """間違いの傾向: 番号の偏り、番号と文字の食い違い、確信度と正解率、自信のある間違い。"""
 
 from collections import Counter
+from itertools import chain
 from statistics import fmean
 
-from quiz.scoring.text import INTERVAL, grid, percent, show
+from quiz.scoring.read_results import UNREAD
 from quiz.scoring.statistics import wilson
+from quiz.scoring.text import ends, grid, percent, show
+
+POSITIONS = "| 番号 | 答えた | 正解 | 正解率 |"
+CALIBRATION = "| 確信度 | 問題数 | 確信度の平均 | 正解率 | 95% CI |"
+CONFIDENCE = (
+    "確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。"
+    "正解率の方が低ければ自信過剰"
+)
 
 
-def mismatch(records):
-    """番号と文字の食い違う回答の数: (番号だけが正解, 文字だけが正解, どちらも不正解)。"""
-    split = [r for r in records if r["said"] is not None and r["answered"] not in (None, r["said"])]
-    right, text = sum(r["hit"] for r in split), sum(r["said"] == r["label"] for r in split)
-    return right, text, len(split) - right - text
+def mistakes(result):
+    """間違いの傾向を、Markdown の文字列で返す。"""
+    # 選択肢の順を変えた結果なら、まとめる前の、実際の答えのすべて
+    answers = list(chain(*result.rotations)) or result.answers
+    lines = [
+        f"### {result.name} ({len(answers)} 問)\n",
+        "番号の偏り。その番号を答えた割合、それが正解である割合、そのときの正解率\n",
+        *grid(POSITIONS, positions(answers)),
+        f"\n番号と文字の食い違う回答: {mismatch(answers)} (採点するのは番号)\n",
+    ]
 
-
-def mistakes(run):
-    """番号の偏り、確信度と正解率、自信のある間違いを、Markdown の文字列で返す。"""
-    records = [r for group in run["rotations"] for r in group] or run["records"]  # 順を変えたなら、実際の答えのすべて
-    lines = [f"### {run['name']} ({len(records)} 問)", "", "番号の偏り。その番号を答えた割合、それが正解である割合、そのときの正解率", "",
-             *grid(["番号", "答えた", "正解", "正解率"], positions(records)), ""]
-    label, text, neither = mismatch(records)
-    lines += [f"番号と文字の食い違う回答: 番号だけが正解 {label}、文字だけが正解 {text}、どちらも不正解 {neither} (採点するのは番号)", ""]
-    rated = [(max(r["probs"]) / (sum(r["probs"]) or 1), r) for r in records if r["probs"]]
+    # 2024 年版の結果には、番号の確率がない
+    rated = [answer for answer in answers if answer.probs]
     if not rated:
-        return "\n".join([*lines, "番号の確率の記録がないので、確信度は出せません。", ""])
-    lines += ["確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。正解率の方が低ければ自信過剰", "",
-              *grid(["確信度", "問題数", "確信度の平均", "正解率", "95% CI"], calibration(rated)), "",
-              "自信のある間違い (確信度の高い順に 10 問まで)。確信度、問題、モデルの回答、正解", ""]
-    misses = [(confidence, r) for confidence, r in rated if not r["hit"] and r["likely"] != r["label"]]
-    for confidence, r in sorted(misses, key=lambda miss: -miss[0])[:10]:
-        question, output = " ".join(r["question"].split()), " ".join(r["output"].split())[:40]
-        lines.append(f"- {confidence:.3f} {question} → {output} (正解 {r['correct_answer']})")
-    return "\n".join([*lines, ""])
+        return "\n".join([*lines, "番号の確率の記録がないので、確信度は出せません。\n"])
+    lines += [
+        f"{CONFIDENCE}\n",
+        *grid(CALIBRATION, calibration(rated)),
+        "\n自信のある間違い (確信度の高い順に 10 問まで)。確信度、問題、モデルの回答、正解\n",
+        *confident_misses(rated),
+        "",
+    ]
+    return "\n".join(lines)
 
 
-def positions(records):
-    """番号ごとの [番号, 答えた割合, 正解である割合, 正解率]。"""
-    answered, right = Counter(r["answered"] for r in records), Counter(r["label"] for r in records)
-    hits = Counter(r["label"] for r in records if r["hit"])
-    labels = range(max(max(r["n_choices"] or 0, -1 if r["label"] is None else r["label"] + 1) for r in records))
+def positions(answers):
+    """番号ごとの行: その番号を答えた割合、それが正解である割合、そのときの正解率。"""
+    # 答えた番号、正解の番号、当たった番号の数
+    answered = Counter(a.answered for a in answers)
+    correct = Counter(a.label for a in answers)
+    hits = Counter(a.label for a in answers if a.hit)
+    total = len(answers)
 
-    def rate(*answers):
-        return percent(None if answered[None] else sum(answered[k] for k in answers) / len(records))
+    # 答えた番号の分からない答え (None) があれば、割合は出さない
+    def rate(count):
+        return "-" if None in answered else percent(count / total)
 
-    rows = [[str(k), rate(k), percent(right[k] / len(records)), show(hits[k] / right[k] if right[k] else None)] for k in labels]
-    return [*rows, ["ほかの番号", rate(*(answered.keys() - {None, -1, *labels})), "-", "-"], ["読み取れない", rate(-1), "-", "-"]]
+    # 番号ごとに 1 行。選択肢にない番号と、読み取れない回答は、最後にまとめる
+    rows = []
+    others = total - answered[UNREAD]
+    for label in range(max(max(a.n_choices, a.label + 1) for a in answers)):
+        accuracy = hits[label] / correct[label] if correct[label] else None
+        share = percent(correct[label] / total)
+        rows.append(f"| {label} | {rate(answered[label])} | {share} | {show(accuracy)} |")
+        others -= answered[label]
+    rows.append(f"| ほかの番号 | {rate(others)} | - | - |")
+    rows.append(f"| 読み取れない | {rate(answered[UNREAD])} | - | - |")
+    return rows
+
+
+def mismatch(answers):
+    """「2: カリウム」と答えたがカリウムは 3 番、というような回答の数。"""
+    # 採点するのは番号。文字の方が合っていたことも数える
+    number = 0
+    text = 0
+    neither = 0
+    for a in answers:
+        if a.said is None or a.answered in (None, a.said):
+            continue
+        number += a.hit
+        text += a.said == a.label
+        neither += not a.hit and a.said != a.label
+    return f"番号だけが正解 {number}、文字だけが正解 {text}、どちらも不正解 {neither}"
 
 
 def calibration(rated):
-    """確信度を 0.1 ごとに分けた [範囲, 問題数, 確信度の平均, 正解率, 区間]。rated は (確信度, 記録) のリスト。"""
-    bins, rows = {}, []
-    for confidence, r in rated:
-        bins.setdefault(min(int(confidence * 10), 9), []).append((confidence, r["likely"] == r["label"]))
-    for k, values in sorted(bins.items()):
-        n, mean, good = len(values), fmean(c for c, _ in values), sum(hit for _, hit in values)
-        rows.append([f"{k / 10:.1f}-{(k + 1) / 10:.1f}", str(n), f"{mean:.3f}", f"{good / n:.3f}", INTERVAL.format(*wilson(good, n))])
+    """確信度を 0.1 ごとに分けた行: 範囲、問題数、確信度の平均、正解率、区間。"""
+    # 確信度 1 は、最後の 0.9-1.0 に入れる
+    tenths = {}
+    for a in rated:
+        tenth = min(int(a.confidence * 10), 9)
+        tenths.setdefault(tenth, []).append(a)
+
+    rows = []
+    for tenth, same in sorted(tenths.items()):
+        n = len(same)
+        confidence = fmean(a.confidence for a in same)
+        right = sum(a.likely_hit for a in same)
+        interval = ends(wilson(right, n))
+        bounds = f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
+        rows.append(f"| {bounds} | {n} | {confidence:.3f} | {right / n:.3f} | {interval} |")
     return rows
+
+
+def confident_misses(rated):
+    """生成でも番号の確率でも間違えた問題のうち、確信度の高い 10 問まで。"""
+    # 書式を守れなかっただけの (番号の確率では正解した) 問題は除く
+    misses = [a for a in rated if not a.hit and not a.likely_hit]
+    misses.sort(key=lambda a: -a.confidence)
+    lines = []
+    for a in misses[:10]:
+        # 長い回答や、改行のある問題でも 1 行に
+        question = " ".join(a.question.split())
+        output = " ".join(a.output.split())[:40]
+        lines.append(f"- {a.confidence:.3f} {question} → {output} (正解 {a.correct})")
+    return lines

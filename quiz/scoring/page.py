@@ -3,24 +3,26 @@
 import json
 from pathlib import Path
 
+HTML = Path(__file__).with_name("page.html")
 
-def page(runs):
-    """ページを文字列のリストで返す。問題は 1 度だけ持つ。
+
+def page(results):
+    """Result のリストから、ページを文字列で返す。
 
     page.html は 25 問ずつ、1 問を 1 枚のカードにして表示し、文字はすべて textContent で入れる。
     """
-    def embed(value):  # </script> や <!-- が問題文にあっても、そこで終わりと読まれないようにする
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-
-    questions, parts = {}, []
-    for run in runs:
+    # 問題は 1 度だけ持ち、答えからは番号で指す
+    questions = {}
+    runs = []
+    for result in results:
         answers = []
-        for r in run["records"]:
-            question = r["genre"] or "", r["question"], r["lines"], r["correct_answer"], r["label"], r["shown"]
-            k = r["answered"] if r["answered"] is not None and r["answered"] < len(r["lines"]) else -1
-            output = 0 if k >= 0 and r["output"] == r["lines"][k] else r["output"]  # ほとんどは選択肢のとおりなので、書かない
-            said = -1 if r["said"] is None else r["said"]
-            answers.append([questions.setdefault(question, len(questions)), int(r["hit"]), r["answered"], said, output, r["probs"]])
-        parts.append(embed({"name": run["name"], "answers": answers}))
-    head, tail = Path(__file__).with_name("page.html").read_text(encoding="utf-8").split("DATA")
-    return [head, '{"runs":[', ",".join(parts), '],"questions":', embed(list(questions)), "}", tail]
+        for a in result.answers:
+            question = (a.genre, a.question, a.lines, a.correct, a.label, a.shown)
+            q = questions.setdefault(question, len(questions))
+            answers.append([q, int(a.hit), a.answered, a.said, a.output, a.probs])
+        runs.append({"name": result.name, "answers": answers})
+    data = {"runs": runs, "questions": list(questions)}
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+
+    # </script> や <!-- が問題文にあっても、そこで終わりと読まれないようにする
+    return HTML.read_text(encoding="utf-8").replace("DATA", text.replace("<", "\\u003c"))

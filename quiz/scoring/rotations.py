@@ -1,44 +1,74 @@
-"""選択肢の順と、選択肢だけの点: どの選択肢もどの番号にも来るように並べ替えて解かせ、位置で選んでいないかを見る。
+"""選択肢の順を変えて解かせた結果 (run_quiz.py --rotations) を、1 問ずつにまとめる。"""
 
-問題文を隠して解かせれば、選択肢の作りがどれだけ答えを教えているかが分かる。
-"""
-
+from dataclasses import replace
 from statistics import fmean
 
 
-def groups(records):
-    """clean の記録を、同じ問題の N 通りずつに分ける。並べ替えていない結果なら、空のリスト。"""
-    found = []
-    for r in records:
-        if r["rotation"] is None:
-            return []
-        if r["rotation"] == 0:
-            found.append([])
-        if not found or r["rotation"] != len(found[-1]):
+def group(answers):
+    """答えを、問題ごとの N 通りに分ける (N は選択肢の数)。
+
+    順を変えていない結果なら、空のリスト。どれかの順が欠けていれば ValueError。
+    """
+    if all(answer.rotation is None for answer in answers):
+        return []
+    groups = []
+    start = 0
+    while start < len(answers):
+        # 1 問の N 通りは、ずらした数 0, 1, ..., N-1 の順に並んでいる
+        n = max(1, answers[start].n_choices)
+        same = answers[start : start + n]
+        if [answer.rotation for answer in same] != list(range(n)):
             raise ValueError("選択肢の順を変えた記録が欠けています")
-        found[-1].append(r)
-    if any(len(group) != group[0]["n_choices"] for group in found):
-        raise ValueError("選択肢の順を変えた記録が欠けています")
-    return found
+        groups.append(same)
+        start += n
+    return groups
 
 
-def chosen(r):
-    """答えた選択肢の、並べ替える前の番号。読み取れないか、範囲の外なら None。"""
-    return (r["answered"] + r["rotation"]) % r["n_choices"] if 0 <= r["answered"] < r["n_choices"] else None
+def collapse(same):
+    """1 問の N 通りの答えを 1 つにする: 番号の確率を選択肢ごとに平均し、最大のもの。
 
-
-def collapse(group):
-    """N 通りの記録を 1 つにする。答えは、番号の確率を選択肢ごとに平均して最大のもの。1 問に答えが 1 つなので、検定に使える。"""
-    first, n = group[0], group[0]["n_choices"]
-    probs = [fmean(r["probs"][(k - r["rotation"]) % n] for r in group) for k in range(n)]
+    1 問に答えが 1 つなので、検定に使える。
+    """
+    first = same[0]
+    n = first.n_choices
+    probs = []
+    for k in range(n):
+        # r だけずらした順では、選択肢 k の番号は k - r
+        probs.append(fmean(a.probs[(k - a.rotation) % n] for a in same))
     likely = probs.index(max(probs))
-    # 生成の答えとは比べない: 同じ問題の印を変え、順を変えた結果どうしだけが比べられるようにする。
-    return first | {"key": f"rotations {first['key']}", "probs": probs, "likely": likely, "answered": likely, "said": likely,
-                    "hit": likely == first["label"], "output": first["lines"][likely], "seconds": sum(r["seconds"] or 0 for r in group)}
+
+    # 生成の答えとは比べない: 印を変え、順を変えた結果どうしだけが比べられるようにする
+    return replace(
+        first,
+        asked=f"rotations {first.asked}",
+        probs=probs,
+        answered=likely,
+        said=likely,
+        output=first.lines[likely],
+        hit=likely == first.label,
+        seconds=sum(a.seconds or 0 for a in same),
+    )
 
 
-def summary(found):
-    """accuracy: どの位置にも正解が来たときの平均の正解率  always: どの並びでも正解の割合  consistent: どの並びでも同じ選択肢を選んだ割合"""
-    return {"accuracy": fmean(fmean(r["hit"] for r in group) for group in found),
-            "always": fmean(all(r["hit"] for r in group) for group in found),
-            "consistent": fmean(len({chosen(r) for r in group}) == 1 and chosen(group[0]) is not None for group in found)}
+def chosen(answer):
+    """答えた選択肢の、並べ替える前の番号。読み取れないか、選択肢にない番号なら None。"""
+    if not 0 <= answer.answered < answer.n_choices:
+        return None
+    return (answer.answered + answer.rotation) % answer.n_choices
+
+
+def summary_line(groups):
+    """順を変えた全体の、正解率と、どの順でも正解した問題、同じ選択肢を選んだ問題の割合の 1 行。"""
+    accuracies = []
+    always = 0
+    consistent = 0
+    for same in groups:
+        accuracies.append(fmean(a.hit for a in same))
+        always += all(a.hit for a in same)
+        choices = {chosen(a) for a in same}
+        consistent += len(choices) == 1 and None not in choices
+    n = len(groups)
+    return (
+        f"選択肢の順を変えた全体: 正解率 {fmean(accuracies):.2f}  どの順でも正解 {always / n:.2f}  "
+        f"どの順でも同じ選択肢 {consistent / n:.2f}"
+    )

@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from quiz.solving.fast_way import FastWay
 from quiz.files import fail
 from quiz.model import OUT_OF_MEMORY
+from quiz.solving.fast_way import FastWay
 from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, answer_plainly
 
 TOKEN_BUDGET = {"cuda": 16384, "cpu": 3072}  # 1 回に計算するトークンの数 (問題数 × 長さ)

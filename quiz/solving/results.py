@@ -8,7 +8,6 @@ from quiz.files import fail, read_records, write, write_json
 from quiz.prompt import eval_record, read_label
 
 
-
 def default_path(args):
     """-o がないときの結果の名前。問題、モデル、解き方が違えば名前も違う: quiz-dev2.json を --base で解けば result-base-dev2.json。"""
     stems = [Path(path).stem for path in args.quiz]

@@ -15,7 +15,14 @@ from pathlib import Path
 from quiz.adapter import read_config
 from quiz.command import Parser, start
 from quiz.files import fail, read_records, read_text, reason
-from quiz.model import attention, load_tokenizer, precision, quiet, read_model_config, why_unreadable
+from quiz.model import (
+    attention,
+    load_tokenizer,
+    precision,
+    quiet,
+    read_model_config,
+    why_unreadable,
+)
 from quiz.prepare_model import why_prepare
 from quiz.questions.converted import read_converted, read_quiz
 from quiz.training.memory import available, estimate

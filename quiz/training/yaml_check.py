@@ -122,9 +122,9 @@ def check_names(config):
 def check_followed(config):
     """モデルやトークナイザや行を、手順4の知らないものに変える設定を断る。"""
     from axolotl.utils.schemas.deprecated import RemappedParameters
+    from axolotl.utils.schemas.integrations import LISAConfig
     from axolotl.utils.schemas.model import ModelInputConfig
     from axolotl.utils.schemas.peft import ReLoRAConfig
-    from axolotl.utils.schemas.integrations import LISAConfig
 
     changing = names_of(ModelInputConfig, RemappedParameters, ReLoRAConfig, LISAConfig) - HARMLESS_FOR_MODEL
     for key, value in config.items():

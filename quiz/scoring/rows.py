@@ -1,0 +1,144 @@
+"""表の行を作る: 結果のファイルと分野ごとの点数と、公開の点数。"""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from quiz.files import read_text
+from quiz.scoring.read_results import Result
+from quiz.scoring.statistics import wilson
+
+PUBLISHED = Path(__file__).parents[2] / "data/published_scores.csv"
+RESTORE = "リポジトリから取り直してください: git checkout data/published_scores.csv"
+WHOLE = 0.97  # 問題がこの割合よりあれば、全問を解いた結果とみなす (変換のときに飛ばされる行がある)
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """1 つの結果の、1 つの表の分の点数。割合は 0 から 1。古いファイルで分からないものは None。"""
+
+    name: str  # 結果の名前 (公開の点数なら、モデルの名前)
+    environment: str  # 問題のファイルの名前
+    n: int  # 問題の数
+    score: float  # 生成した回答の正解率
+    latency: float | None  # 解くのにかかった秒
+    chance: float | None  # 当てずっぽうの正解率 (1/選択肢の数 の平均)
+    unparsed: float | None = None  # 番号を読み取れない回答の割合
+    likelihood: float | None = None  # 番号の確率での正解率
+    answers: dict = field(default_factory=dict)  # mark() の {印: GradedAnswer}
+    result: Result | None = None  # 公開の点数なら None
+    digits: tuple = ()  # 公開の点数の、元の桁のままの score と latency
+
+    @property
+    def untrained(self):
+        """学習前のモデルの行か。"""
+        return self.result is not None and self.result.untrained
+
+    @property
+    def interval(self):
+        """score の 95 % 区間 (下限, 上限)。"""
+        return wilson(round(self.score * self.n), self.n)
+
+    @property
+    def qids(self):
+        """解いた問題の qid。"""
+        return {answer.qid for answer in self.answers.values()} - {""}
+
+
+def make_row(result, answers, latency):
+    """結果 result の答えのうち、answers (1 問以上) の分の行。"""
+    score = mean(answers, "hit")
+    chance = mean(answers, "chance")
+    unparsed = mean(answers, "unread")
+    likelihood = mean(answers, "likely_hit")
+    return Row(
+        name=result.name,
+        environment=result.quiz,
+        n=len(answers),
+        score=score,
+        latency=latency,
+        chance=chance,
+        unparsed=unparsed,
+        likelihood=likelihood,
+        answers=mark(answers),
+        result=result,
+    )
+
+
+def mean(answers, name):
+    """答えの項目 name の平均。分からないもの (None) があれば None。"""
+    # 分かるものだけの平均は、ほかの行と比べられない
+    values = [getattr(answer, name) for answer in answers]
+    if None in values:
+        return None
+    return fmean(values)
+
+
+def mark(answers):
+    """{(問うたこと, 何度目か): 答え}。同じことを何度問うていても、答えは 1 つも失われない。
+
+    何を問うたか分からない古いファイルでは、空。
+    """
+    # 選択肢だけを見せる (--blank-question) と、同じ文字列を何度も問うことがある
+    times = Counter()
+    marked = {}
+    for answer in answers:
+        marked[answer.asked, times[answer.asked]] = answer
+        times[answer.asked] += 1
+    return {} if "" in times else marked
+
+
+def make_rows(results):
+    """{(種類, 名前): 行のリスト}。種類は quiz (問題のファイルごと) か genre (分野ごと)。
+
+    種類が違えば、名前が同じでも別の表である。
+    """
+    by_quiz = {}
+    by_genre = {}
+    for result in results:
+        genres = result.by_genre()
+        # 分野が 1 つだけなら、全問の表は分野の表と同じなので、省く
+        if len(genres) > 1 or "" in genres:
+            row = make_row(result, result.answers, result.seconds)
+            by_quiz.setdefault(("quiz", result.quiz), []).append(row)
+        # 分野のない問題は、全問の表にだけ入る
+        genres.pop("", None)
+        for genre, answers in genres.items():
+            row = make_row(result, answers, total_seconds(answers))
+            by_genre.setdefault(("genre", genre), []).append(row)
+    return by_quiz | by_genre
+
+
+def total_seconds(answers):
+    """解くのにかかった秒の合計。分からないものがあれば None。"""
+    seconds = [answer.seconds for answer in answers]
+    return None if None in seconds else sum(seconds)
+
+
+def beside_published(made):
+    """公開の点数の行に、make_rows() の行を加える。"""
+    # 公開の点数は、表の名前ごとに、CSV の順
+    rows = {}
+    same_quiz = {}  # {(quiz, 問題のファイルの名前): (公開の表の種類と名前, 問題の数)}
+    text = read_text(PUBLISHED, RESTORE)
+    for record in csv.DictReader(text.splitlines()):
+        # quiz の欄があるのは、問題のファイルの全問の点数。ほかは分野の点数
+        key = ("quiz" if record["quiz"] else "genre", record["genre"])
+        n = int(record["n"])
+        digits = (record["score"], record["latency"])
+        score, latency = map(float, digits)
+        chance = 1 / int(record["choices"])
+        name = record["model"]
+        row = Row(name, record["environment"], n, score, latency, chance, digits=digits)
+        rows.setdefault(key, []).append(row)
+        same_quiz["quiz", record["quiz"]] = key, row.n
+
+    # 公開の点数と同じファイルの全問を、ふつうに解いた結果は、そこに並べる (名前と数で見分ける)
+    for key, own in made.items():
+        published, n = same_quiz.get(key, (key, 0))
+        for row in own:
+            whole = WHOLE * n <= row.n <= n and not any(row.result.way)
+            rows.setdefault(published if whole else key, []).append(row)
+    return rows

@@ -1,0 +1,363 @@
+"""表: 区間と検定。同じ問題だけを比べること。"""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from conftest import ROOT, step
+from samples import record, solved, table_of, wilson_roots, write_result
+
+from quiz.questions.converted import read_quiz
+from quiz.scoring.compare import compare
+from quiz.scoring.read_results import read_results
+from quiz.scoring.rows import make_row
+from quiz.solving.results import mark, write_results
+
+
+@pytest.mark.parametrize("key", ["qid", "prompt"])
+def test_table(tmp_path, key):
+    """点数の順に並び、区間、学習前と最良との検定が付く。
+
+    最良と区別できないものには ≈。問題の順は違ってもよい。
+    """
+    solved(tmp_path / "result-base.json", [1] * 20 + [0] * 60, None, key=key)
+    solved(tmp_path / "result-good.json", [0] * 5 + [1] * 60 + [0] * 15, key=key)
+    path = tmp_path / "result-near.json"
+    records = solved(path, [0] * 8 + [1] * 55 + [0] * 17, key=key)
+    summary = {"elapsed_time": 1, "model": "calm", "adapter": "./b", "quiz": ["quiz.json"]}
+    path.write_text(json.dumps([*records[::-1], summary], ensure_ascii=False), encoding="utf-8")
+    solved(tmp_path / "result-other.json", [1, 0, 1], None, "swallow", key=key)  # 3 問だけが共通
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert re.findall("key: (.*)", out) == ["quiz", "雑学", "学問"]
+    table = table_of(out, "quiz")
+    assert list(table) == ["result-good", "result-near", "result-other", "result-base"]
+    good, near, other, base = table.values()
+    assert good == {
+        "Model": "result-good",
+        "Environment": "quiz",
+        "Score": "0.7500",
+        "Latency": "9.5",
+        "n": "80",
+        "95% CI": "0.645-0.832",
+        "Unparsed": "0.0 %",
+        "Likelihood": "1.0000",
+        "Chance": "0.25",
+        "vs best": "best",
+        "vs base": "+45 -5 p<0.001",
+    }
+    # near は good と 0 勝 5 敗なので p = 2 × 2**-5 = 0.0625。
+    # 3 つの検定のうち 2 番目に小さいので、Holm の補正で 2 倍になる。
+    assert (
+        near["vs best"] == "+0 -5 p=0.125 ≈"
+        and base["vs best"] == "+5 -45 p<0.001"
+        and base["vs base"] == "base"
+    )
+    assert (
+        other["vs best"] == "+2 -0 p=0.500 ≈" and other["vs base"] == "base" and other["n"] == "3"
+    )
+    assert (
+        "| result-good | result-base | 80 | +0.500 | " in out
+        and "| result-base | result-good |" not in out
+    )
+    assert "- result-other と result-good: 共通でない 77 問を除いた" in out
+    assert (
+        table_of(out, "学問")["result-good"]["n"] == "40"
+        and table_of(out, "学問")["result-good"]["Latency"] == "20.0"
+    )
+    assert "Wilson" in out and "Holm" in out
+
+
+def test_same_questions_with_other_choices_are_no_pair(tmp_path):
+    """qid が同じでも、選択肢の数 (4、5、10) か順が違えば、同じ問題ではない。断って、わけを言う。"""
+    rows = [
+        json.loads(line)
+        for line in (ROOT / "data/demo/dev1_questions.json")
+        .read_text(encoding="utf-8")
+        .splitlines()[:20]
+    ]
+    (tmp_path / "dev.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, options in (
+        ("4", ["--num-choices", "4"]),
+        ("5", []),
+        ("10", ["--num-choices", "10"]),
+        ("seed1", ["--seed", "1"]),
+    ):
+        step("convert_eval", "dev.json", "-o", f"quiz-{name}.json", *options, cwd=tmp_path)
+        questions = read_quiz([tmp_path / f"quiz-{name}.json"])
+        answers = [
+            {"ID": i, **mark(q, q.lines[0], [1] + [0] * (len(q.choices) - 1)), "seconds": 0.1}
+            for i, q in enumerate(questions)
+        ]
+        write_results(
+            tmp_path / f"result-{name}.json",
+            questions,
+            answers,
+            {"model": "m", "adapter": name},
+            ["quiz.json"],
+        )
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    table = table_of(out, "学問")
+    assert (
+        sorted(row["vs best"] for row in table.values()) == ["-", "-", "-", "best"]
+        and "p<" not in out
+    )
+    part = out.split("比べなかったもの:")[1].split("###")[0]
+    assert part.count("qid は 20 問が同じだが、選択肢かその順が違う") == 3
+
+
+def test_base_is_never_best(tmp_path):
+    """学習前のモデルは、点数が高くても「最良」とは呼ばない。「最良」は表に 1 つ。"""
+    solved(tmp_path / "result-base.json", [1] * 9 + [0], None)
+    solved(tmp_path / "result-a.json", [1] * 5 + [0] * 5)
+    solved(tmp_path / "result-b.json", [1] * 4 + [0] * 6, "./b")
+    table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
+    assert [(name, row["vs best"]) for name, row in table.items() if row["vs best"] == "best"] == [
+        ("result-a", "best")
+    ]
+    (tmp_path / "result-a.json").unlink()
+    (tmp_path / "result-b.json").unlink()
+    solved(tmp_path / "result-base2.json", [1] * 4 + [0] * 6, None, "other")
+    assert "best" not in [
+        row["vs best"]
+        for row in table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz").values()
+    ]
+
+
+def test_table_corrects_for_many_comparisons(tmp_path):
+    """0 勝 6 敗は 1 回の検定なら p = 2 × 2**-6 = 0.031。
+
+    2 つの検定なら 2 倍になり、最良と区別できない。
+    """
+    for name, missed in (("best", ()), ("left", range(6)), ("right", range(10, 16))):
+        solved(tmp_path / f"result-{name}.json", [i not in missed for i in range(20)])
+    table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
+    assert [row["vs best"] for row in table.values()] == [
+        "best",
+        "+0 -6 p=0.062 ≈",
+        "+0 -6 p=0.062 ≈",
+    ]
+    (tmp_path / "result-right.json").unlink()
+    assert (
+        table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")["result-left"]["vs best"]
+        == "+0 -6 p=0.031"
+    )
+
+
+def test_identical_runs(tmp_path):
+    """同じ結果どうしなら p = 1 で、どちらが上とも言わない。"""
+    for name in "ab":
+        solved(tmp_path / f"result-{name}.json", [1, 0, 1, 1])
+    assert (
+        table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")["result-b"]["vs best"]
+        == "+0 -0 p=1.000 ≈"
+    )
+
+
+def test_same_file_name_in_two_folders(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        solved(tmp_path / name / "result.json", [1, 0])
+    out = step("analysis", "--table", "a/result.json", "b/result.json", cwd=tmp_path).stdout
+    assert list(table_of(out, "quiz")) == ["a/result", "b/result"]
+
+
+def keys(out):
+    return re.findall("key: (.*)", out)
+
+
+def test_file_and_genre_of_one_name(tmp_path):
+    """問題のファイルと分野が同じ名前でも、両方の表が出る。"""
+    summary = {"quiz": ["学問.json"]}
+    solved(tmp_path / "result-a.json", [1, 0, 1, 1, 0], summary=summary)
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert keys(out) == ["学問", "雑学", "学問 (分野)"]
+    assert (
+        table_of(out, "学問")["result-a"]["n"] == "5"
+        and table_of(out, "学問 (分野)")["result-a"]["n"] == "2"
+    )
+    # 別の結果の分野の名前と、公開の表の分野の名前が同じときも
+    solved(tmp_path / "result-b.json", [1, 1], summary={"quiz": ["雑学.json"]})
+    out = step("analysis", "--table", "--published", cwd=tmp_path).stdout
+    assert {"学問", "学問 (分野)", "雑学", "雑学 (分野)"} <= set(keys(out)) and len(
+        keys(out)
+    ) == len(set(keys(out)))
+    assert table_of(out, "学問")["result-a"]["n"] == "5" and len(table_of(out, "学問 (分野)")) > 20
+
+
+def repeated(path, hits, adapter="./out", **extra):
+    """
+    qid のない、同じ文字列を何度も問うた結果 (正誤問題を --blank-question で解いたときのように)。
+    """
+    records = []
+    for i, h in enumerate(hits):
+        label = i % 2
+        records.append({**record(bool(h), None, label=label, text=""), **extra})
+    write_result(path, records, model="m", adapter=adapter, quiz=["quiz.json"], blank_question=True)
+
+
+def test_repeated_prompts_are_all_compared(tmp_path):
+    """同じ文字列を 10 回ずつ問うても、20 問を比べる。違う問題がいくつかも言う。"""
+    repeated(tmp_path / "result-a.json", [1] * 12 + [0] * 8)
+    repeated(tmp_path / "result-base.json", [0] * 20, None)
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "| result-a | result-base | 20 (2 通り) | +0.600 | " in out and table_of(out, "quiz")[
+        "result-a"
+    ]["vs base"].startswith("+12 -0 ")
+    assert "共通でない" not in out
+
+
+def test_overlapping_quiz_files(tmp_path):
+    """問題の重なる 2 つのファイルを解いた結果どうし。
+
+    重なりは、片方だけで 2 度なら 1 度だけ比べる。
+    """
+
+    def twice(path, hits, adapter, times):
+        records = [
+            {**record(bool(h), text=f"問い{i}?"), "qid": f"q{i}"} for i, h in enumerate(hits)
+        ]
+        write_result(
+            path, records * times, model="m", adapter=adapter, quiz=["quiz.json", "quiz2.json"]
+        )
+
+    twice(tmp_path / "result-a.json", [1, 1, 1, 0], "./a", 2)
+    twice(tmp_path / "result-base.json", [1, 0, 0, 0], None, 2)
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "| result-a | result-base | 8 (4 通り) | +0.500 | " in out
+    twice(tmp_path / "result-base.json", [1, 0, 0, 0], None, 1)
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "| result-a | result-base | 4 | +0.500 | " in out and "共通でない 4 問を除いた" in out
+
+
+def test_every_answer_takes_part(tmp_path):
+    """行の一部の問題しか比べられないなら、小さい n の比較を出さずに終わる。"""
+    solved(tmp_path / "a.json", [1, 0, 1])
+    results, _ = read_results([str(tmp_path / "a.json")])
+    row = make_row(results[0], results[0].answers, None)
+    first = dict(list(row.answers.items())[:1])
+    with pytest.raises(SystemExit, match="3 問のうち 1 問しか"):
+        compare(row, replace(row, answers=first))
+
+
+def test_why_nothing_is_compared(tmp_path):
+    """比べなかったわけが本当のわけである: 解き方の違い、選択肢の違い、古いファイル。"""
+    solved(tmp_path / "result-a.json", [1, 0])
+    solved(tmp_path / "result-b.json", [1, 0])
+    solved(
+        tmp_path / "result-blank.json",
+        [1],
+        prompt="問題を隠した文字列",
+        summary={"blank_question": True},
+    )
+    write_result(tmp_path / "result-old.json", [{"hit": True, "out_str": "2"}], quiz=["quiz.json"])
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert (
+        "- result-blank と result-a: 解き方が違う" in out
+        and "- result-old と result-a: どの問題か分からない古いファイル" in out
+    )
+
+
+def test_label_score_stands_beside_the_generated_one(tmp_path):
+    """生成では大勝ちでも、番号の確率では負けているときに、両方の差が並ぶ。"""
+    right, wrong = [0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]
+    for name, adapter, hits, likely in (
+        ("result", "./out", [1] * 40, [1] * 10 + [0] * 30),
+        ("result-base", None, [0] * 40, [1] * 30 + [0] * 10),
+    ):
+        rows = [
+            {**record(bool(h), probs=right if k else wrong), "qid": f"q{i}"}
+            for i, (h, k) in enumerate(zip(hits, likely))
+        ]
+        write_result(
+            tmp_path / f"{name}.json", rows, model="m", adapter=adapter, quiz=["quiz.json"]
+        )
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    line = next(
+        line for line in out.splitlines() if line.startswith("| result | result-base | 40 | ")
+    )
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells[3] == "+1.000" and cells[8] == "-0.500" and cells[10] == "p<0.001"
+    low, high = map(float, cells[9].split(" から "))
+    assert low < -0.5 < high < 0
+
+
+SETTINGS = {"lora_r": 64, "learning_rate": 0.00055, "num_epochs": 3}
+
+
+def trained(path, seed, hits, settings=SETTINGS, digest="d1", **changes):
+    """種 seed で学習したアダプタの結果。"""
+    rows = [{**record(bool(h)), "qid": f"q{i}"} for i, h in enumerate(hits)]
+    training = {
+        "seed": seed,
+        "questions": 10,
+        "epochs": 3,
+        "steps_done": 9,
+        "seconds": 1,
+        "curve": [],
+        "settings": {**settings, "seed": seed, "output_dir": f"./out{seed}"},
+        "train_files": {f"{path.stem}.json": digest},
+    }
+    training = {key: value for key, value in (training | changes).items() if value is not None}
+    write_result(path, rows, model="m", adapter=f"out{seed}", quiz=["quiz.json"], training=training)
+
+
+def test_trainings_that_differ_only_in_the_seed(tmp_path):
+    """種だけが違う 3 つの学習が 1 行になる。学習の量が違うものは、まとめない。"""
+    for seed, hits, steps in (
+        (1, [1, 1, 0, 0], 9),
+        (2, [1, 1, 1, 0], 9),
+        (3, [1, 1, 0, 0], 9),
+        (4, [0, 0, 0, 0], 5),
+    ):
+        trained(tmp_path / f"result-{seed}.json", seed, hits, steps_done=steps)
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert (
+        "| result-2 | 2, 1, 3 |" not in out
+        and "| 1, 2, 3 | 4 | 0.5833 | " in out
+        and "| 0.1443 |" in out
+    )
+    assert "| result-1、result-2、result-3 | 1, 2, 3 | " in out
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"settings": SETTINGS | {"lora_r": 8}},
+        {"settings": SETTINGS | {"learning_rate": 0.1}},
+        {"settings": {"lora_r": 64}},
+        {"digest": "d2"},
+    ],
+)
+def test_trainings_that_differ_in_more_are_not_averaged(changes, tmp_path):
+    trained(tmp_path / "result-1.json", 1, [1, 1, 0, 0])
+    trained(tmp_path / "result-2.json", 2, [1, 0, 0, 0], **changes)
+    assert "| 1, 2 |" not in step("analysis", "--table", cwd=tmp_path).stdout
+
+
+def test_results_without_settings_are_not_averaged(tmp_path):
+    """前の版の結果は、種だけが違うのか分からないので、まとめない。"""
+    for seed in (1, 2):
+        trained(
+            tmp_path / f"result-{seed}.json", seed, [1, 0], **{"train_files": None}
+        ) if seed == 1 else trained(tmp_path / f"result-{seed}.json", seed, [1, 1])
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "| 1, 2 |" not in out and "設定の記録のない結果" in out
+
+
+def test_two_results_of_one_seed(tmp_path):
+    """同じ種の 2 つ目は平均に入れず、そう言う。"""
+    trained(tmp_path / "result-1.json", 1, [1, 1, 1, 1])
+    trained(tmp_path / "result-1b.json", 1, [1, 0, 0, 0])
+    trained(tmp_path / "result-2.json", 2, [1, 1, 0, 0])
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "| 1, 2 | 4 | 0.7500 | " in out and "- result-1b: 種が result-1 と同じ" in out
+
+
+def test_mean_of_misses_has_an_interval(tmp_path):
+    """どの種でも 60 問中 0 問でも、区間は 0.000-0.000 ではない。"""
+    for seed in (1, 2):
+        trained(tmp_path / f"result-{seed}.json", seed, [0] * 60)
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    low, high = wilson_roots(0, 60)
+    assert f"| 1, 2 | 60 | 0.0000 | {low:.3f}-{high:.3f} | 0.0000 |" in out and high > 0.05

@@ -1,0 +1,91 @@
+"""間違いの傾向の表が、数え直したものと同じ。"""
+
+import random
+import re
+from collections import Counter
+
+from conftest import step
+from samples import record, wilson_roots, write_result
+
+from quiz.prompt import read_choice
+
+
+def test_errors_report(tmp_path):
+    """番号の偏り、確信度と正解率、自信のある間違いの数が、数え直したものと同じ。"""
+    rng, records = random.Random(1), []
+    for i in range(200):
+        probs = [
+            rng.random() ** 3 * 0.01 for _ in range(4)
+        ]  # 合計は 1 よりずっと小さい (学習前のモデルはこうなる)
+        k, label = probs.index(max(probs)), rng.randrange(4)
+        records.append(
+            {
+                **record(
+                    k == label,
+                    probs=probs,
+                    output="?: い" if i < 20 else "7: い" if i < 30 else f"{k}: い",
+                    label=label,
+                    text=f"第{i}問?",
+                )
+            }
+        )
+        records[-1]["hit"] &= i >= 30
+    write_result(tmp_path / "result.json", records)
+    out = step("analysis", "--errors", cwd=tmp_path).stdout
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in out.splitlines()
+        if line.startswith("|")
+    ]
+    answered, right = (
+        Counter(r["out_str"] for r in records),
+        Counter(r["correct_answer"][0] for r in records),
+    )
+    for k in "0123":
+        rate = sum(r["hit"] for r in records if r["correct_answer"][0] == k) / right[k]
+        assert [k, f"{answered[k] / 2:.1f} %", f"{right[k] / 2:.1f} %", f"{rate:.2f}"] in rows
+    assert ["読み取れない", "10.0 %", "-", "-"] in rows and [
+        "ほかの番号",
+        "5.0 %",
+        "-",
+        "-",
+    ] in rows
+    confidence = [max(r["choice_probs"]) / sum(r["choice_probs"]) for r in records]
+    right = [
+        r["choice_probs"].index(max(r["choice_probs"])) == int(r["correct_answer"][0])
+        for r in records
+    ]
+    for low in range(2, 10):
+        inside = [(c, h) for c, h in zip(confidence, right) if low <= c * 10 < low + 1]
+        if inside:
+            n, k = len(inside), sum(h for _, h in inside)
+            interval = "{:.3f}-{:.3f}".format(*wilson_roots(k, n))
+            assert [
+                f"{low / 10}-{(low + 1) / 10}",
+                str(n),
+                f"{sum(c for c, _ in inside) / n:.3f}",
+                f"{k / n:.3f}",
+                interval,
+            ] in rows
+    misses = sorted(
+        ((c, i) for i, (c, h) in enumerate(zip(confidence, right)) if not h), reverse=True
+    )[:10]
+    assert re.findall(r"^- (\S+) 第(\d+)問\? → .: い \(正解 \d: .\)$", out, re.M) == [
+        (f"{c:.3f}", str(i)) for c, i in misses
+    ]
+
+
+def test_number_and_text(tmp_path):
+    """番号と文字の食い違いを、両方向に数える。"""
+    records = [
+        record(True, output="2: は"),
+        record(False, output="1: ロ"),
+        record(False, output="0: に"),
+        record(True, output="2: ロ"),
+        record(False, output="1: 知らない"),
+        record(False, output="ロ"),
+    ]
+    write_result(tmp_path / "result.json", records)
+    out = step("analysis", "--errors", cwd=tmp_path).stdout
+    assert "番号だけが正解 1、文字だけが正解 1、どちらも不正解 1" in out
+    assert read_choice("2: ク: リ") == "ク: リ" and read_choice("クリオネ") == ""

@@ -1,0 +1,126 @@
+"""区間と検定: scipy の binomtest とは別の計算と比べる。"""
+
+import math
+import random
+
+import pytest
+from samples import wilson_roots
+from scipy.optimize import brentq
+from scipy.stats import binomtest
+
+from quiz.scoring.statistics import holm, newcombe, paired, questions_needed, wilson
+
+
+@pytest.mark.parametrize(
+    "hits, n",
+    [(0, 1), (1, 1), (0, 5), (5, 5), (1, 20), (7, 20), (303, 539), (0, 13000), (13000, 13000)],
+)
+def test_wilson(hits, n):
+    assert wilson(hits, n) == pytest.approx(wilson_roots(hits, n), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "won, lost", [(0, 0), (1, 0), (0, 1), (5, 5), (0, 6), (10, 2), (30, 12), (100, 141)]
+)
+def test_mcnemar(won, lost):
+    """二項係数の和 (分数のまま) と同じ。
+
+    どちらも正解、どちらも不正解の問題は、いくつあっても関係ない。
+    """
+    expected = min(
+        1, 2 * sum(math.comb(won + lost, k) for k in range(min(won, lost) + 1)) / 2 ** (won + lost)
+    )
+    for same in (0, 50) if won + lost else (50,):
+        hits = [True] * won + [False] * lost + [True, False] * same
+        others = [False] * won + [True] * lost + [True, False] * same
+        found = paired(list(zip(hits, others)))
+        assert (found.won, found.lost, found.p) == (won, lost, pytest.approx(expected, rel=1e-9))
+        assert found.difference == (won - lost) / len(hits)
+
+
+def test_holm():
+    """R の p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm") と同じ。1 を超えず、順も入れ替わらない。"""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == [] and holm([0.2]) == [0.2] and holm([0.6, 0.5]) == [1, 1]
+    p = [random.Random(i).random() ** 4 for i in range(19)]
+    for level in (
+        0.01,
+        0.05,
+        0.2,
+    ):  # 定義どおりの手順: 小さい順に level/(m-k) と比べ、初めて超えた所でやめる
+        order = sorted(range(19), key=lambda i: p[i])
+        rejected = next((k for k, i in enumerate(order) if p[i] > level / (19 - k)), 19)
+        assert {i for i, q in enumerate(holm(p)) if q <= level} == set(order[:rejected])
+
+
+def test_unknown_answers_are_not_compared():
+    """分からない正誤が 1 つでもあれば、比べない (残りだけを比べて n を小さくしない)。"""
+    assert paired([(True, False), (None, True)]) is None
+    assert paired([(True, False), (True, None)]) is None
+
+
+def tango(won, lost, n):
+    """
+    同じ区間の、別の求め方: 差を仮定したときのスコア検定の統計量が ±1.96 になる 2 点 (Tango 1998)。
+    """
+
+    def statistic(d):
+        a, b, c = 2 * n, -won - lost + (2 * n - won + lost) * d, -lost * d * (1 - d)
+        q = (math.sqrt(max(0, b * b - 4 * a * c)) - b) / (2 * a)
+        variance = n * (2 * q + d * (1 - d))
+        return (
+            (won - lost - n * d) / math.sqrt(variance)
+            if variance > 1e-15
+            else math.copysign(99, won - lost - n * d)
+        )
+
+    middle, z = (won - lost) / n, 1.959963984540054
+    return (
+        brentq(lambda d: statistic(d) - z, -1 + 1e-9, middle - 1e-9),
+        brentq(lambda d: statistic(d) + z, middle + 1e-9, 1 - 1e-9),
+    )
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [(120, 30, 12, 38), (300, 5, 5, 190), (90, 20, 0, 69), (0, 80, 20, 100), (700, 60, 90, 145)],
+)
+def test_newcombe(cells):
+    """別の求め方 (Tango) とほぼ同じ。相手と入れ替えれば、符号が変わるだけ。"""
+    both, won, lost, neither = cells
+    low, high = newcombe(both, won, lost, neither)
+    assert (low, high) == pytest.approx(tango(won, lost, sum(cells)), abs=0.012)
+    assert newcombe(both, lost, won, neither) == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_newcombe_at_the_edges():
+    """0 問対 n 問、n 問対 0 問、1 問、まったく同じ、どれも壊れず、-1 から 1 に収まり、差を含む。"""
+    for cells in (
+        (0, 5, 0, 0),
+        (0, 0, 5, 0),
+        (5, 0, 0, 0),
+        (0, 0, 0, 5),
+        (1, 0, 0, 0),
+        (0, 1, 0, 0),
+        (0, 0, 0, 1),
+        (0, 2, 2, 0),
+    ):
+        low, high = newcombe(*cells)
+        assert -1 <= low <= (cells[1] - cells[2]) / sum(cells) <= high <= 1 and low < high, cells
+    low, high = newcombe(60, 0, 0, 40)
+    assert low == pytest.approx(-high) and high < 0.06  # 同じ結果どうしの差は 0 のまわり
+
+
+def test_questions_needed():
+    """その問題数で引き直すと、検定はおよそ 8 割の確率で差を見つける。
+
+    差がなければ、いくつあっても足りない。
+    """
+    assert questions_needed(5, 5, 100) is None and questions_needed(0, 0, 10) is None
+    n, rng, found = questions_needed(40, 20, 200), random.Random(0), 0
+    for _ in range(400):
+        draws = rng.choices((1, -1, 0), (0.2, 0.1, 0.7), k=n)
+        won, lost = draws.count(1), draws.count(-1)
+        found += binomtest(won, won + lost).pvalue < 0.05
+    assert 0.72 < found / 400 < 0.86
+    assert questions_needed(40, 20, 200) > questions_needed(60, 20, 200)
