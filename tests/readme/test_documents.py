@@ -115,7 +115,8 @@ def options_of(script):
 
 def check_options(script, words):
     used = {word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)}
-    assert used <= options_of(script), (script, used - options_of(script))
+    unknown = used - options_of(script) if used else set()
+    assert not unknown, (script, unknown)
 
 
 def check_command(line):
