@@ -43,14 +43,17 @@ def width(line):
 
 def blocks(document, language):
     """document の、language のコードブロックの行。行末の \\ で続く行は 1 行にする。"""
-    found = re.findall(rf"^```{language}\n(.*?)^```", text_of(document), re.S | re.M)
+    # ``` で切ると、奇数番目が「言語の名前と改行、中身」になる
+    pieces = re.split(r"^```", text_of(document), flags=re.M)[1::2]
+    named = [piece.partition("\n") for piece in pieces]
+    found = [code for name, _, code in named if name == language]
     return "".join(found).replace("\\\n", " ").splitlines()
 
 
 def spans(document):
     """document の `…` の中身。コードブロックの中は含まない。"""
-    prose = re.sub(r"^```.*?^```", "", text_of(document), flags=re.S | re.M)
-    return re.findall(r"`([^`\n]+)`", prose)
+    prose = re.split(r"^```", text_of(document), flags=re.M)[::2]
+    return re.findall(r"`([^`\n]+)`", "".join(prose))
 
 
 def anchors(document):
