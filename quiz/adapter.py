@@ -1,5 +1,6 @@
-"""手順3と手順4が同じ YAML に従うために: 設定を読み、基のモデルとアダプタを決め、アダプタの記録 (training.json) と照らし合わせる。"""
+"""手順3の YAML とアダプタ: YAML を読み、どのモデルとアダプタに問うかを決め、アダプタの記録 (training.json) と照らし合わせる。"""
 
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,92 +10,186 @@ from quiz.files import fail, read_records, read_text
 from quiz.prompt import read_question
 
 WEIGHTS = "adapter_model.safetensors"
-REPORT = "training.json"  # アダプタの隣に残す、学習の記録 (quiz/training/record.py が書く)
+RECORD = "training.json"  # アダプタの隣に残す、学習の記録
+
+# 答えに関わる設定。手順3ではコマンドラインでも変えられるので、手順4は YAML ではなく学習の記録に従う。
+FOLLOWED = ("load_in_4bit", "tokenizer_type", "attn_implementation", "bf16", "fp16")
+
+# 重みのファイルは大きいので、印は、等間隔の 16 か所を 1 MiB ずつ読んで作る。
+SAMPLES = 16
+SAMPLE_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """学習の記録。前の版が書いたものには、後ろの方の項目がない。"""
+
+    base_model: str
+    train_files: dict  # 学習用ファイルの場所と、中身の sha256
+    example: dict  # 学習に使った最初の 1 件
+    settings: dict  # YAML とコマンドラインの設定
+    finished: bool
+    steps_done: int
+    steps_planned: int
+    questions: int = 0
+    epochs: float = 0.0
+    seconds: float = 0.0
+    first_loss: float | None = None
+    last_loss: float | None = None
+    curve: list = field(default_factory=list)  # エポックごとの {"epoch", "step", "accuracy", "probability"}
+    base_files: str | None = None  # 基のモデルのファイルの印 (base_digest)
+    self_check: dict | None = None  # 学習の終わりに自分に問うた結果 (training/curve.py)
+
+
+# 記録を読むときに確かめる、必ずある項目とその型
+KINDS = {"base_model": str, "train_files": dict, "settings": dict, "finished": bool,
+         "steps_done": int, "steps_planned": int}
 
 
 def read_config(path):
     """Axolotl の YAML を読んで dict を返す。"""
+    text = read_text(path, "YAML の場所を確かめてください。")
     try:
-        config = yaml.safe_load(read_text(path, "YAML の場所を確かめてください。"))
+        config = yaml.safe_load(text)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
-        fail(f"{path}:{mark.line + 1 if mark else 1}: YAML として読めません。字下げと : の後の空白を確かめてください。")
-    if not isinstance(config, dict) or not all(isinstance(config.get(key), str) for key in ("base_model", "output_dir")):
+        line = mark.line + 1 if mark else 1
+        fail(f"{path}:{line}: YAML として読めません。字下げと : の後の空白を確かめてください。")
+    required = ("base_model", "output_dir")
+    if not isinstance(config, dict) or not all(isinstance(config.get(k), str) for k in required):
         fail(f"{path}:1: base_model か output_dir がありません。元の qlora-opencalm.yml と比べてください。")
     return config
 
 
-def same_model(base, trained_on, adapter):
-    """アダプタを学習した基のモデル trained_on が base か。フォルダなら、名前ではなく実体で比べる。"""
-    # 相対パスは、学習したとき (output_dir のある所) から見たもの。
-    places = [Path(trained_on), Path(adapter).resolve().parent / trained_on]
-    return base == trained_on or Path(base).is_dir() and any(p.is_dir() and p.samefile(base) for p in places)
-
-
-def read_report(adapter):
-    """アダプタのフォルダにある学習の記録 (dict)。なければ None。"""
-    path, todo = Path(adapter, REPORT), "別の output_dir で、手順3をやり直してください。"
+def read_record(adapter):
+    """アダプタのフォルダにある TrainingRecord。なければ None。"""
+    path = Path(adapter, RECORD)
+    todo = "別の output_dir で、手順3をやり直してください。"
     if not path.exists():
         return None
-    _, report = next(read_records(path, todo), (1, {}))
-    kinds = {"base_model": str, "train_files": dict, "settings": dict, "finished": bool, "steps_done": int, "steps_planned": int}
-    if not all(isinstance(report.get(key), kind) for key, kind in kinds.items()):
+    _, saved = next(read_records(path, todo), (1, {}))
+    broken = [key for key, kind in KINDS.items() if not isinstance(saved.get(key), kind)]
+    if broken:
         fail(f"{path}: 学習の記録が壊れています。{todo}")
-    return report
+    known = TrainingRecord.__dataclass_fields__
+    values = {key: value for key, value in saved.items() if key in known}
+    return TrainingRecord(**{"example": None, **values})
 
 
-def digest(path):
+def file_digest(path):
     """ファイルの中身の印。なければ None。"""
-    return sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else None
+    if not Path(path).is_file():
+        return None
+    return sha256(Path(path).read_bytes()).hexdigest()
+
+
+def base_digest(base):
+    """基のモデルの、設定とトークナイザと重みのファイルの印。名前が同じでも、中身が替われば変わる。"""
+    from transformers.utils import cached_file
+
+    folder = Path(cached_file(base, "config.json")).parent
+    names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
+    weights = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    mark = sha256()
+    for path in sorted([*map(folder.joinpath, names), *weights]):
+        if not path.is_file():
+            continue
+        size = path.stat().st_size
+        mark.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as f:
+            for i in range(SAMPLES):
+                f.seek(size * i // SAMPLES)
+                mark.update(f.read(SAMPLE_BYTES))
+    return mark.hexdigest()[:16]
+
+
+def same_model(base, trained_on, adapter):
+    """アダプタを学習した基のモデル trained_on が base か。フォルダなら、名前ではなく実体で比べる。"""
+    if base == trained_on:
+        return True
+    # 相対パスは、学習したとき (output_dir のある所) から見たもの。
+    places = [Path(trained_on), Path(adapter).resolve().parent / trained_on]
+    return Path(base).is_dir() and any(p.is_dir() and p.samefile(base) for p in places)
 
 
 def find_model(config, config_path, model=None, use_base=False):
-    """(基のモデル, アダプタのフォルダまたは None) を返す。model はアダプタのフォルダでも、モデルのフォルダや名前でもよい。"""
+    """(基のモデル, アダプタのフォルダまたは None) を返す。
+
+    model は --model の値で、アダプタのフォルダでも、モデルのフォルダや名前でもよい。
+    """
     base = config["base_model"]
-    if model and (Path(model).is_file() or model.startswith((".", "/")) and not Path(model).is_dir()):
-        fail(f"--model {model} というフォルダはありません。場所を確かめてください。")
-    if model and use_base:
-        fail("--base と --model は、どちらか 1 つにしてください (学習前のモデルなら --base だけ)。")
-    if model and not (Path(model) / "adapter_config.json").exists():
-        return model, None
+    if model:
+        looks_like_path = model.startswith((".", "/"))
+        if Path(model).is_file() or (looks_like_path and not Path(model).is_dir()):
+            fail(f"--model {model} というフォルダはありません。場所を確かめてください。")
+        if use_base:
+            fail("--base と --model は、どちらか 1 つにしてください (学習前のモデルなら --base だけ)。")
+        if not Path(model, "adapter_config.json").exists():
+            return model, None
     if use_base:
         return base, None
-    adapter, launch = model or config["output_dir"], f"accelerate launch -m axolotl.cli.train {config_path}"
-    report = read_report(adapter)
-    if report and not report["finished"]:
-        more = f" --output_dir {model} ..." if model else ""
-        fail(f"{adapter} の学習は途中です ({report['steps_done']}/{report['steps_planned']} ステップ)。"
-             f"始めたときと同じコマンドで続けてください: {launch}{more} "
-             f"(途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
+
+    adapter = model or config["output_dir"]
+    launch = f"accelerate launch -m axolotl.cli.train {config_path}"
+    check_finished(adapter, launch, named=bool(model))
     todo = f"先に手順3の学習をしてください: {launch} (学習前のモデルなら --base)。"
     for name in ("adapter_config.json", WEIGHTS):
         if not Path(adapter, name).exists():
             fail(f"{Path(adapter, name)} がありません。{todo}")
-    trained_on = next(read_records(Path(adapter, "adapter_config.json"), todo))[1].get("base_model_name_or_path") or ""
+    _, saved = next(read_records(Path(adapter, "adapter_config.json"), todo))
+    trained_on = saved.get("base_model_name_or_path") or ""
     if not same_model(base, trained_on, adapter):
-        fail(f"{adapter} は {trained_on} 用のアダプタで、{config_path} の base_model は {base} です。そろえるか、学習し直してください。")
+        fail(f"{adapter} は {trained_on} 用のアダプタで、{config_path} の base_model は {base} です。"
+             "そろえるか、学習し直してください。")
     return base, adapter
 
 
+def check_finished(adapter, launch, named):
+    """学習が途中のアダプタなら、続け方を言って終わる。named は --model で名指したか。"""
+    record = read_record(adapter)
+    if not record or record.finished:
+        return
+    more = f" --output_dir {adapter} ..." if named else ""
+    fail(f"{adapter} の学習は途中です ({record.steps_done}/{record.steps_planned} ステップ)。"
+         f"始めたときと同じコマンドで続けてください: {launch}{more} "
+         f"(途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
+
+
 def as_trained(config, adapter):
-    """config のうち、答えに関わる設定を、アダプタを学習したときのものにする。手順3では、コマンドラインでも変えられる。"""
-    report = adapter and read_report(adapter)
-    return config | {key: report["settings"].get(key) for key in ("load_in_4bit", "tokenizer_type")} if report else config
+    """config のうち、答えに関わる設定を、アダプタを学習したときのものにする。記録がなければ、そのまま。"""
+    record = read_record(adapter) if adapter else None
+    if record is None:
+        return config
+    return config | {key: record.settings.get(key) for key in FOLLOWED}
+
+
+def check_base(base, adapter):
+    """基のモデルのファイルが、アダプタを学習したときのものでなければ終わる。記録がなければ、確かめない。"""
+    record = read_record(adapter)
+    before = record.base_files if record else None
+    if before and before != base_digest(base):
+        fail(f"{base} のファイルが、{adapter} を学習したときと違います。"
+             "元のモデルに戻すか、別の output_dir で手順3をやり直してください。")
 
 
 def check_adapter(adapter, quiz=()):
-    """アダプタを学習した書式が、今の quiz/prompt.py の書式でなければ終わる。気を付けることの文のリストを返す。
+    """アダプタを学習した書式が、今の書式でなければ終わる。気を付けることの文のリストを返す。
 
     quiz は、これから解く問題のファイル。
     """
-    report = read_report(adapter)
-    if not report:
-        return [f"{Path(adapter, REPORT)} がないので、{adapter} をこの書式で最後まで学習したのか確かめられません。"]
+    record = read_record(adapter)
+    if record is None:
+        return [f"{Path(adapter, RECORD)} がないので、{adapter} をこの書式で最後まで学習したのか確かめられません。"]
     try:
-        read_question(report["example"])
+        read_question(record.example)
     except (ValueError, KeyError, TypeError):
         fail(f"{adapter} は別の書式で学習したアダプタです。書式を元に戻すか、手順1からやり直してください。")
-    changed = [path for path, before in report["train_files"].items() if digest(path) not in (before, None)]
-    trained = [str(path) for path in quiz if digest(path) in report["train_files"].values()]
-    return [*(f"{adapter} は、今の {path} ではなく、書き換える前のもので学習したアダプタです。" for path in changed),
-            *(f"{path} は {adapter} の学習に使った問題です。正解率は実力を表しません。" for path in trained)]
+
+    notes = []
+    for path, before in record.train_files.items():
+        if file_digest(path) not in (before, None):
+            notes.append(f"{adapter} は、今の {path} ではなく、書き換える前のもので学習したアダプタです。")
+    for path in quiz:
+        if file_digest(path) in record.train_files.values():
+            notes.append(f"{path} は {adapter} の学習に使った問題です。正解率は実力を表しません。")
+    return notes

@@ -17,11 +17,25 @@ WORDS = {
     r"ambiguous option: (\S+) could match (.*)": r"\1 は、\2 のどれか分かりません"}
 
 
+class Once(argparse.Action):
+    """値を取る引数。2 度目は断る (argparse は、何も言わずに最後の値だけを使う)。"""
+
+    used = False
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if self.used:
+            parser.error(f"{option_string} が 2 度あります (書けるのは 1 度だけ)")
+        self.used = True
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """使い方は、スクリプトの docstring。"""
 
     def __init__(self, description):
-        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        keep_lines = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=keep_lines)
+        self.register("action", None, Once)
 
     def error(self, message):
         for english, japanese in WORDS.items():
@@ -31,42 +45,26 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message}。使い方は {self.prog} -h で見られます。")
 
 
-class Patient:
-    """読む相手 (| head など) が先に終わっても、書く側は終わりまで進むようにする stdout。"""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def __getattr__(self, name):
-        return getattr(self.stream, name)
-
-    def write(self, text):
-        return self.attempt(self.stream.write, text)
-
-    def flush(self):
-        self.attempt(self.stream.flush)
-
-    def attempt(self, method, *args):
-        try:
-            return method(*args)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
-
-
 def start(main):
-    """main() を実行する。Ctrl-C でも、読む相手が先に終わっても、traceback を出さない。"""
-    sys.stdout = Patient(sys.stdout)
+    """main() を実行する。Ctrl-C でも、読む相手 (| head など) が先に終わっても、traceback を出さない。"""
     try:
         main()
         sys.stdout.flush()
+    except BrokenPipeError:
+        # この後に Python が stdout を閉じるときにも、同じ例外が出ないように。
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         fail("中断しました。同じコマンドをもう一度実行してください (手順3と手順4は、続きから始まります)。")
 
 
 def whole_number(low, high=None):
     """low 以上 high 以下の整数だけを受け付ける、argparse の type。"""
+    limits = f"{low} 以上" if high is None else f"{low} 以上 {high} 以下"
+
     def convert(text):
-        if not text.isdecimal() or int(text) < low or high and int(text) > high:
-            raise argparse.ArgumentTypeError(f"{low} 以上{f' {high} 以下' if high else ''}の整数にしてください")
-        return int(text)
+        number = int(text) if text.isdecimal() else -1
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"{limits}の整数にしてください")
+        return number
+
     return convert

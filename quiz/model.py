@@ -5,15 +5,27 @@ import os
 import warnings
 from pathlib import Path
 
+from quiz.adapter import WEIGHTS, check_base
 from quiz.files import fail, reason
 
-OUT_OF_MEMORY = "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED", "DefaultCPUAllocator"  # 言い方はいろいろ
+# メモリが足りないときの例外の言い方。GPU とライブラリによって違う。
+OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED",
+                 "DefaultCPUAllocator")
+
+
+class AdapterMismatch(ValueError):
+    """アダプタのテンソルが、モデルの置き場所と合わない。"""
 
 
 def quiet(base):
-    """利用状況の送信と、学生に関係のない警告を止める。base が手元のフォルダなら、ネットワークも使わせない。ライブラリより先に呼ぶ。"""
-    os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DISABLE_SAFETENSORS_CONVERSION": "1",
-                   "HF_HUB_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
+    """利用状況の送信と、学生に関係のない警告を止める。ライブラリを読み込むより先に呼ぶ。
+
+    base が手元のフォルダなら、ネットワークも使わせない。
+    """
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+    os.environ["HF_HUB_VERBOSITY"] = "error"
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
     if Path(base).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
@@ -28,8 +40,9 @@ def load_tokenizer(base, config):
     """学習と同じトークナイザを読む。YAML の tokenizer_type と trust_remote_code に従う。"""
     import transformers
 
-    cls = getattr(transformers, config.get("tokenizer_type") or "AutoTokenizer")
-    tokenizer = cls.from_pretrained(base, trust_remote_code=bool(config.get("trust_remote_code")))
+    tokenizer_class = getattr(transformers, config.get("tokenizer_type") or "AutoTokenizer")
+    trust = bool(config.get("trust_remote_code"))
+    tokenizer = tokenizer_class.from_pretrained(base, trust_remote_code=trust)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -39,53 +52,135 @@ def encode_prompts(tokenizer, base, prompts):
     from tokenizers import Tokenizer
     from transformers.utils import cached_file
 
-    raw, encoded = Tokenizer.from_file(cached_file(base, "tokenizer.json")), []
+    raw = Tokenizer.from_file(cached_file(base, "tokenizer.json"))
     raw.no_padding()
     raw.no_truncation()
-    for i in range(0, len(prompts), 1000):  # まとめて渡すと、途中の結果が問題の何十倍ものメモリを使う
-        chunk = prompts[i:i + 1000]
+    encoded = []
+    # まとめて渡すと、途中の結果が問題の何十倍ものメモリを使うので、1,000 問ずつ。
+    for i in range(0, len(prompts), 1000):
+        chunk = prompts[i : i + 1000]
         expected = [e.ids for e in raw.encode_batch_fast(chunk, add_special_tokens=False)]
         if tokenizer(chunk, add_special_tokens=False)["input_ids"] != expected:
-            fail(f"{base} のトークン列が tokenizer.json と違います。tokenizer_type を PreTrainedTokenizerFast にして学習してください。")
+            fail(f"{base} のトークン列が tokenizer.json と違います。"
+                 "tokenizer_type を PreTrainedTokenizerFast にして学習してください。")
         encoded += tokenizer(chunk)["input_ids"]
     return encoded
 
 
 def precision(bf16, fp16, capability):
     """計算の精度。bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら None)。"""
-    if capability is None or bf16 is False and fp16 is not True:
+    if capability is None:
+        return "float32"
+    if bf16 is False and fp16 is not True:
         return "float32"
     # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す。
-    return "float16" if fp16 is True or capability < (8, 0) else "bfloat16"
+    if fp16 is True or capability < (8, 0):
+        return "float16"
+    return "bfloat16"
+
+
+def attention(config, model_config):
+    """注意の計算のしかた (transformers の attn_implementation)。config は YAML の dict。
+
+    Gemma 2 は注意の値を softcapping で抑える。sdpa はこれを黙って省き、別の答えになるので、eager にする。
+    """
+    if getattr(model_config.get_text_config(), "attn_logit_softcapping", None):
+        return "eager"
+    return config.get("attn_implementation") or "sdpa"
 
 
 def compute_exactly(model):
-    """CPU の評価でも、学習と同じ精度で計算させる。bitsandbytes は、評価では重みを並べ替え、bf16 で近似することがある。"""
+    """CPU の評価でも、学習と同じ精度で計算させる。
+
+    bitsandbytes は、評価では重みを並べ替え、bf16 で近似することがある。
+    """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 
+def read_model_config(base, config):
+    """モデルの設定 (config.json)。"""
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(base, trust_remote_code=bool(config.get("trust_remote_code")))
+
+
+def empty_model(model_config, config):
+    """手順4が読むのと同じ形の、重みのないモデル (meta デバイス)。大きさや名前を調べるため。"""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    trust = bool(config.get("trust_remote_code"))
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(model_config, trust_remote_code=trust)
+
+
 def load_model(base, adapter, config, device):
     """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。load_in_4bit なら nf4 に量子化する。"""
     import torch
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
     device = torch.device(device)
-    if device.type == "cuda":  # LoRA は fp32 で計算する。Ampere 以降では TF32 の方がずっと速い
+    capability = None
+    if device.type == "cuda":
+        # LoRA は fp32 で計算する。Ampere 以降では TF32 の方がずっと速い。
         torch.set_float32_matmul_precision("high")
-    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+        capability = torch.cuda.get_device_capability(device)
     dtype = getattr(torch, precision(config.get("bf16"), config.get("fp16"), capability))
-    # Axolotl が学習のときに使う設定と同じ。
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
-    model = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, quantization_config=nf4 if config.get("load_in_4bit") else None, device_map={"": device},
-        attn_implementation=config.get("attn_implementation") or "sdpa", trust_remote_code=bool(config.get("trust_remote_code")))
+    quantization = None
+    if config.get("load_in_4bit"):  # Axolotl が学習のときに使う設定と同じ
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype)
+    model_config = read_model_config(base, config)
+    model, found = AutoModelForCausalLM.from_pretrained(
+        base, dtype=dtype, quantization_config=quantization, device_map={"": device},
+        attn_implementation=attention(config, model_config), output_loading_info=True,
+        trust_remote_code=bool(config.get("trust_remote_code")))
+    if found["missing_keys"]:  # transformers は、ない重みを黙って乱数で埋める
+        raise ValueError(f"重み {sorted(found['missing_keys'])[0]} がありません")
     compute_exactly(model)
     # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう。
     model.generation_config = GenerationConfig()
-    return (PeftModel.from_pretrained(model, adapter) if adapter else model).eval()
+    if adapter:
+        model = attach_adapter(model, adapter)
+    return model.eval()
+
+
+def adapter_tensors(model):
+    """アダプタの付いたモデルの、アダプタのテンソルを、保存されるときの名前で返す。"""
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(model, save_embedding_layers=False)
+
+
+def attach_adapter(model, adapter):
+    """アダプタを付ける。どのテンソルにも置き場所があり、どの置き場所も埋まったことを確かめる。
+
+    PEFT は、置き場所のないテンソルも、埋まらない置き場所も、警告だけで済ませる。そのまま問えば、
+    学習前のモデルの点を、学習後の点として出してしまう。違えば AdapterMismatch。
+    """
+    import torch
+    from peft import PeftConfig, PeftModel
+    from safetensors.torch import load_file
+
+    lora = PeftConfig.from_pretrained(adapter)
+    lora.lora_dropout = 0.0  # 解くときには使わない。MoE のモデルには、0 でないと付けられない
+    model = PeftModel.from_pretrained(model, adapter, config=lora)
+    saved = load_file(Path(adapter, WEIGHTS))
+    placed = adapter_tensors(model)
+    homeless = sorted(saved.keys() - placed.keys())
+    empty = sorted(placed.keys() - saved.keys())
+    if homeless:
+        raise AdapterMismatch(f"{len(homeless)} 個のテンソル ({homeless[0]} など) の置き場所がない")
+    if empty:
+        raise AdapterMismatch(f"{len(empty)} 個のテンソル ({empty[0]} など) が足りない")
+    for name, tensor in saved.items():
+        there = placed[name].cpu()
+        if not torch.equal(there, tensor.to(there.dtype)):
+            raise AdapterMismatch(f"{name} が読み込まれていない")
+    return model
 
 
 def why_unreadable(base, error):
@@ -93,25 +188,37 @@ def why_unreadable(base, error):
     from httpx import HTTPError
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    if str(base).startswith((".", "/")) and not Path(base).is_dir():
+    is_folder = Path(base).is_dir()
+    if str(base).startswith((".", "/")) and not is_folder:
         return "そのフォルダはありません。場所を確かめてください"
+    # transformers は、Hub の例外を別の例外に包む。
     chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:  # transformers は、Hub の例外を別の例外に包む
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(cause)
     if any(isinstance(e, (GatedRepoError, RepositoryNotFoundError)) for e in chain):
-        return ("Hub にその名前のモデルがないか、承認が要ります。名前 (手元のフォルダならその場所) を確かめてください "
-                "(承認の要るモデルは、先に hf auth login)")
+        return ("Hub にその名前のモデルがないか、承認が要ります。名前 (手元のフォルダならその場所) を"
+                "確かめてください (承認の要るモデルは、先に hf auth login)")
     # つながらないときの例外はいろいろで、最後は RuntimeError (閉じた接続) のこともある。
-    if not Path(base).is_dir() and any(isinstance(e, (OSError, HTTPError)) or "client has been closed" in str(e) for e in chain):
-        return "Hub から取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめて、同じコマンドをもう一度実行してください"
+    lost = any(isinstance(e, (OSError, HTTPError)) or "client has been closed" in str(e) for e in chain)
+    if lost and not is_folder:
+        return ("Hub から取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめて、"
+                "同じコマンドをもう一度実行してください")
     return f"{reason(error)}。base_model と output_dir を確かめてください"
 
 
 def load(base, adapter, config, device, prompts):
     """(tokenizer, model, prompts のトークン列のリスト) を返す。読めなければ 1 行で終わる。"""
+    if adapter:
+        check_base(base, adapter)
     try:
+        # 重みを読む前に、トークナイザの間違いが分かる。
         tokenizer = load_tokenizer(base, config)
-        encoded = encode_prompts(tokenizer, base, prompts)  # 重みを読む前に、トークナイザの間違いが分かる
-        return tokenizer, load_model(base, adapter, config, device), encoded
+        encoded = encode_prompts(tokenizer, base, prompts)
+        model = load_model(base, adapter, config, device)
+    except AdapterMismatch as e:
+        fail(f"{adapter} は {base} に合わないアダプタです ({e})。"
+             "学習したときのモデルとアダプタに戻すか、手順3をやり直してください。")
     except Exception as e:  # 壊れた重み、足りないファイル、つながらない網: ライブラリごとに違う
-        fail(f"{base}{f' と {adapter}' if adapter else ''} を読めません: {why_unreadable(base, e)}。")
+        both = f"{base} と {adapter}" if adapter else base
+        fail(f"{both} を読めません: {why_unreadable(base, e)}。")
+    return tokenizer, model, encoded

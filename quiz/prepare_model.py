@@ -1,11 +1,12 @@
-"""そのままでは学習できない形のモデルを、学習できる形のフォルダにする (どちらかに当てはまるモデルだけ)。
+"""そのままでは学習できない形のモデルを、学習できる形のフォルダにする (どれかに当てはまるモデルだけ)。
 
     python -m quiz.prepare_model rinna/nekomata-7b nekomata-7b     # YAML は base_model: ./nekomata-7b
 
-- Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、重みの名前を付け替える。学習時の長さ
-  (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、そこまでを使える長さとする。
-- tokenizer.json がないモデル: 今あるファイルを正しく読めるクラスで読んで、tokenizer.json にする。tokenizer.model (SentencePiece) だけの
-  Llama では、PreTrainedTokenizerFast は先頭の空白と BOS を黙って落とすので、SentencePiece そのものの結果と比べる。
+- Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、重みの名前を付け替える。
+  学習時の長さ (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、そこまでを使える長さとする。
+- tokenizer.json がないモデル: 今あるファイルを正しく読めるクラスで読んで、tokenizer.json にする。SentencePiece の
+  ファイル (tokenizer.model など) だけのモデルでは、クラスによって空白や BOS や語の切り方が黙って変わるので、
+  いくつかの直し方を試し、SentencePiece そのものと同じトークン列になるものを使う。
 """
 
 import json
@@ -20,27 +21,39 @@ from quiz.model import quiet
 from quiz.prompt import Question
 
 # Qwen 第 1 世代の分かち方。数字は 1 字ずつ。
-PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
 EOS = "<|endoftext|>"
 SPECIAL = [EOS, "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))]
 NAMES = {  # 重みの名前の、第 1 世代での並びと Qwen2 での並び
-    "transformer.wte": "model.embed_tokens", "transformer.ln_f": "model.norm", "transformer.h": "model.layers",
-    "ln_1": "input_layernorm", "ln_2": "post_attention_layernorm", "attn.c_proj": "self_attn.o_proj",
-    "mlp.w1": "mlp.up_proj", "mlp.w2": "mlp.gate_proj", "mlp.c_proj": "mlp.down_proj"}
+    "transformer.wte": "model.embed_tokens", "transformer.ln_f": "model.norm",
+    "transformer.h": "model.layers", "ln_1": "input_layernorm", "ln_2": "post_attention_layernorm",
+    "attn.c_proj": "self_attn.o_proj", "mlp.w1": "mlp.up_proj", "mlp.w2": "mlp.gate_proj",
+    "mlp.c_proj": "mlp.down_proj"}
+
+# トークン列を比べる文。全角、漢字の拡張面、絵文字、続く空白、記号を含む。
+SAMPLES = [Question("和名は? ＡＢ１２ 𠮷 😀", ("クリオネ", "x  y"), 0).prompt,
+           Question("2³ = 8 は「正しい」か、\tそれとも…?", ("はい", "いいえ"), 1).prompt,
+           "### 回答:\n2: クリオネ", "3: Café (1998年)"]
 
 
 def qwen_config(old):
     """Qwen の config.json (dict) から Qwen2Config を作る。同じ関数にならない設定なら ValueError。"""
     from transformers import Qwen2Config
 
-    for key, value in {"no_bias": True, "rotary_pct": 1.0, "kv_channels": old["hidden_size"] // old["num_attention_heads"]}.items():
+    head_size = old["hidden_size"] // old["num_attention_heads"]
+    needed = {"no_bias": True, "rotary_pct": 1.0, "kv_channels": head_size}
+    for key, value in needed.items():
         if old.get(key) != value:
             raise ValueError(f"Qwen2 の形に直せない設定です ({key}: {old.get(key)})")
-    same = {k: old[k] for k in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "tie_word_embeddings")}
+    kept = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "tie_word_embeddings")
     return Qwen2Config(
-        **same, num_key_value_heads=old["num_attention_heads"], max_position_embeddings=old["seq_length"],
+        **{key: old[key] for key in kept},
+        num_key_value_heads=old["num_attention_heads"],
+        max_position_embeddings=old["seq_length"],
         intermediate_size=old["intermediate_size"] // 2,  # 第 1 世代の値は、二つの枝を合わせた幅
-        rms_norm_eps=old["layer_norm_epsilon"], rope_parameters={"rope_type": "default", "rope_theta": float(old["rotary_emb_base"])},
+        rms_norm_eps=old["layer_norm_epsilon"],
+        rope_parameters={"rope_type": "default", "rope_theta": float(old["rotary_emb_base"])},
         architectures=["Qwen2ForCausalLM"], bos_token_id=None, eos_token_id=None)
 
 
@@ -52,30 +65,64 @@ def prepare_qwen(folder, config):
     from transformers.convert_slow_tokenizer import TikTokenConverter
     from transformers.core_model_loading import Chunk, WeightConverter, WeightRenaming
 
-    fast = TikTokenConverter(str(folder / "qwen.tiktoken"), pattern=PATTERN, extra_special_tokens=SPECIAL).converted()
+    vocabulary = str(folder / "qwen.tiktoken")
+    fast = TikTokenConverter(vocabulary, pattern=PATTERN, extra_special_tokens=SPECIAL).converted()
     fast.normalizer = normalizers.NFC()
-    split = WeightConverter("attn.c_attn", [f"self_attn.{part}_proj" for part in "qkv"], [Chunk(dim=0)])
-    renames = [WeightRenaming(rf"(?<=\b){re.escape(old)}(?=\.)", new) for old, new in NAMES.items()]
-    register_checkpoint_conversion_mapping("qwen2", [*renames, split], overwrite=True)
-    model, found = Qwen2ForCausalLM.from_pretrained(folder, config=qwen_config(config), dtype="auto", output_loading_info=True)
+    # 第 1 世代では、注意の q、k、v の重みが 1 つにつながっている。
+    changes = [WeightRenaming(rf"(?<=\b){re.escape(old)}(?=\.)", new) for old, new in NAMES.items()]
+    parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
+    changes.append(WeightConverter("attn.c_attn", parts, [Chunk(dim=0)]))
+    register_checkpoint_conversion_mapping("qwen2", changes, overwrite=True)
+    model, found = Qwen2ForCausalLM.from_pretrained(
+        folder, config=qwen_config(config), dtype="auto", output_loading_info=True)
     if found["missing_keys"]:  # transformers は、ない重みを黙って乱数で埋める
         raise ValueError(f"重み {sorted(found['missing_keys'])[0]} がありません")
     for path in folder.glob("*.safetensors*"):
         path.unlink()
     model.save_pretrained(folder, save_original_format=False)
-    PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, pad_token=EOS).save_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, pad_token=EOS)
+    tokenizer.save_pretrained(folder)
 
 
-def prepare_sentencepiece(folder):
-    """folder の tokenizer.model を tokenizer.json に直し、SentencePiece そのものと同じトークン列になることを確かめる。"""
+def sentencepiece_file(folder):
+    """folder にある SentencePiece のファイル (tokenizer.model、spiece.model など)。なければ None。"""
+    return next(iter(sorted(folder.glob("*.model"))), None)
+
+
+def with_prefix(folder):
+    """文の初めに空白を足す SentencePiece (Llama の形) として読んだトークナイザ。"""
+    from tokenizers import normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    backend = tokenizer.backend_tokenizer
+    changes = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    backend.normalizer = normalizers.Sequence([backend.normalizer, *changes])
+    return tokenizer
+
+
+def prepare_sentencepiece(folder, path):
+    """path (SentencePiece のファイル) を tokenizer.json に直し、SentencePiece と同じトークン列になることを確かめる。"""
     from sentencepiece import SentencePieceProcessor
     from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
-    LlamaTokenizer.from_pretrained(folder).save_pretrained(folder)
-    original = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    text = Question("和名は? ＡＢ１２ 𠮷 😀", ("クリオネ", "x  y"), 0).prompt
-    if PreTrainedTokenizerFast.from_pretrained(folder)(text)["input_ids"] != [original.bos_id(), *original.encode(text)]:
-        raise ValueError("tokenizer.model を同じトークン列の tokenizer.json に直せませんでした")
+    original = SentencePieceProcessor(model_file=str(path))
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    of_llama = "Llama" in config.get("tokenizer_class", "Llama")
+    start = [original.bos_id()] if config.get("add_bos_token", of_llama) else []
+    expected = [start + original.encode(text) for text in SAMPLES]
+    for way in (LlamaTokenizer.from_pretrained, PreTrainedTokenizerFast.from_pretrained, with_prefix):
+        try:
+            way(folder).save_pretrained(folder)
+            made = PreTrainedTokenizerFast.from_pretrained(folder)
+        except Exception:  # その読み方では読めないファイル。例外はクラスによって違う
+            made = None
+        if made and [made(text)["input_ids"] for text in SAMPLES] == expected:
+            return
+        # 次の直し方は、元のファイルから始める。
+        (folder / "tokenizer.json").unlink(missing_ok=True)
+        (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    raise ValueError(f"{path.name} を同じトークン列の tokenizer.json に直せませんでした")
 
 
 def why_prepare(base):
@@ -83,32 +130,53 @@ def why_prepare(base):
     from transformers import PreTrainedConfig
     from transformers.utils import cached_file
 
-    if PreTrainedConfig.get_config_dict(base)[0].get("model_type") == "qwen":
+    config, _ = PreTrainedConfig.get_config_dict(base)
+    if config.get("model_type") == "qwen":
         return "は Qwen 第 1 世代の形で、今の transformers では動きません"
-    return None if cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False) else "には tokenizer.json がありません"
+    if cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False) is None:
+        return "には tokenizer.json がありません"
+    return None
+
+
+def fetch(source, folder):
+    """source (Hub の名前か、手元のフォルダ) を folder に写す。"""
+    from huggingface_hub import list_repo_files, snapshot_download
+
+    if Path(source).is_dir():
+        shutil.copytree(source, folder)
+        return
+    weights = "*.safetensors" if ".safetensors" in str(list_repo_files(source)) else "pytorch_model*.bin"
+    wanted = ["*.json", "*.tiktoken", "*.model", "merges.txt", weights]
+    snapshot_download(source, local_dir=folder, allow_patterns=wanted)
 
 
 def prepare(source, folder):
     """source を folder に写して直す。直すところがなければ 1 行で終わる。"""
-    from huggingface_hub import list_repo_files, snapshot_download
     from transformers import AutoTokenizer
 
     if not why_prepare(source):
         fail(f"{source} に直すところはありません。base_model にそのまま書いてください。")
-    if Path(source).is_dir():
-        shutil.copytree(source, folder)
-    else:
-        weights = "*.safetensors" if ".safetensors" in str(list_repo_files(source)) else "pytorch_model*.bin"
-        snapshot_download(source, local_dir=folder, allow_patterns=["*.json", "*.tiktoken", "tokenizer.model", "merges.txt", weights])
+    fetch(source, folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    sentencepiece = sentencepiece_file(folder)
     if config.get("model_type") == "qwen":
         prepare_qwen(folder, config)
-    elif (folder / "tokenizer.model").exists():
-        prepare_sentencepiece(folder)
+    elif sentencepiece:
+        prepare_sentencepiece(folder, sentencepiece)
     else:  # GPT-2 の形の vocab.json と merges.txt など
-        AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer.save_pretrained(folder)
+        check_round_trip(tokenizer)
     if not (folder / "tokenizer.json").exists():
         raise ValueError("このトークナイザは tokenizer.json に直せません")
+
+
+def check_round_trip(tokenizer):
+    """トークン列を文字に戻すと、元の文になるか。ならなければ ValueError。"""
+    for text in SAMPLES:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        if tokenizer.decode(ids) != text:
+            raise ValueError("このトークナイザは、問題の文を元のとおりに読めません")
 
 
 def main():
@@ -116,20 +184,32 @@ def main():
     parser.add_argument("source", help="hugging face のモデル名、または手元のフォルダ")
     parser.add_argument("output", type=Path, help="書き出すフォルダ (まだないもの)")
     args = parser.parse_args()
-    if args.output.exists() or not args.output.absolute().parent.is_dir():
+    place = args.output.absolute().parent
+    if args.output.exists() or not place.is_dir():
         fail(f"{args.output} は、もうあるか、置くフォルダがありません。別の名前にしてください。")
     quiet(args.source)
     from httpx import HTTPError
 
-    with tempfile.TemporaryDirectory(dir=args.output.absolute().parent, prefix=f".{args.output.name}-") as work:
+    # 途中で止まっても、書きかけのフォルダを残さない。
+    with tempfile.TemporaryDirectory(dir=place, prefix=f".{args.output.name}-") as work:
+        made = Path(work, "model")
         try:
-            prepare(args.source, Path(work, "model"))
+            prepare(args.source, made)
         except (OSError, ValueError, KeyError, HTTPError) as e:
-            lost = not Path(args.source).is_dir() and isinstance(e, (OSError, HTTPError))
-            what = f"{Path(e.filename).name} が{reason(e)}" if isinstance(e, OSError) and e.filename else reason(e)
-            fail(f"{args.source}: {'取得できません' if lost else what}。モデル名、ネットワーク、空き容量を確かめてください。")
-        Path(work, "model").rename(args.output)
+            fail(f"{args.source}: {explain(args.source, e)}。モデル名、ネットワーク、空き容量を確かめてください。")
+        made.rename(args.output)
     print(f"{args.output} に書きました。qlora-opencalm.yml の 1 行目を base_model: {args.output} にしてください。")
+
+
+def explain(source, error):
+    """prepare の例外の説明。"""
+    from httpx import HTTPError
+
+    if isinstance(error, (OSError, HTTPError)) and not Path(source).is_dir():
+        return "取得できません"
+    if isinstance(error, OSError) and error.filename:
+        return f"{Path(error.filename).name} が{reason(error)}"
+    return reason(error)
 
 
 if __name__ == "__main__":

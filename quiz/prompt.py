@@ -10,11 +10,13 @@ from functools import cache
 from string import Formatter
 
 # モデルに見せる書式。学習したモデルはこの並びを覚えているので、評価も 1 文字違わず同じでなければならない。
-TRAIN_PROMPT = "以下の問題について、{labels}の選択肢から選んで答えてください。\n\n問題: {question} \n選択肢\n\n{choices}\n\n\n### 回答:\n"
+TRAIN_PROMPT = ("以下の問題について、{labels}の選択肢から選んで答えてください。\n\n問題: {question} \n"
+                "選択肢\n\n{choices}\n\n\n### 回答:\n")
 # quiz.json の書式 (チュートリアルと同じ)。モデルには見せず、TRAIN_PROMPT に直して問う。
 EVAL_INSTRUCTION = "以下の問題について、{labels}から選んで答えてください。\n問題: {question}\n"
 EVAL_INPUT = "{choices}\n\n\n"
-# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、選択肢の書き間違いでは不正解にならない (番号は選択肢より前に置く)。
+# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、選択肢の書き間違いでは不正解にならない
+# (番号は選択肢より前に置く)。
 ANSWER = "{label}: {choice}"
 
 # 番号を 1 桁に限る: 2 桁では「1」と「10」の先頭が同じになり、番号の確率が決まらない。
@@ -23,12 +25,12 @@ MAX_CHOICES = 10
 
 @dataclass(frozen=True)
 class Question:
-    """1 つの問題。label は正解の番号 (0 から)、extra は、あれば結果まで引き継ぐ qid と genre。"""
+    """1 つの問題。"""
 
     text: str
     choices: tuple[str, ...]
-    label: int
-    extra: dict = field(default_factory=dict)
+    label: int  # 正解の番号 (0 から)
+    extra: dict = field(default_factory=dict)  # あれば、結果まで引き継ぐ qid と genre
 
     @property
     def lines(self):
@@ -48,44 +50,63 @@ class Question:
     def fill(self, template):
         """書式に問題と選択肢を入れる。"""
         labels = ", ".join(str(k) for k in range(len(self.choices)))
-        return template.format(labels=labels, question=self.text, choices="\n".join(self.lines))
+        choices = "\n".join(self.lines)
+        return template.format(labels=labels, question=self.text, choices=choices)
 
 
 def eval_record(question):
     """quiz.json の 1 件。"""
-    return {"instruction": question.fill(EVAL_INSTRUCTION), "input": question.fill(EVAL_INPUT), "output": question.answer}
+    return {"instruction": question.fill(EVAL_INSTRUCTION), "input": question.fill(EVAL_INPUT),
+            "output": question.answer}
 
 
 @cache
 def pattern(template):
     """書式の {名前} を、その名前の付いた任意の文字列として読む正規表現。"""
-    parts = (re.escape(text) + (f"(?P<{name}>.*?)" if name else "") for text, name, _, _ in Formatter().parse(template))
+    parts = []
+    for text, name, _, _ in Formatter().parse(template):
+        parts.append(re.escape(text))
+        if name:
+            parts.append(f"(?P<{name}>.*?)")
     return re.compile("".join(parts), re.DOTALL)
 
 
 def read_question(record):
     """学習用か評価用の 1 件を Question に戻す。書式が違うか、output が選択肢の 1 つでなければ ValueError。"""
-    template, text = TRAIN_PROMPT, record["instruction"]
+    template = TRAIN_PROMPT
+    text = record["instruction"]
     if record.get("input"):
-        template, text = EVAL_INSTRUCTION + EVAL_INPUT, text + record["input"]
-    match = pattern(template).fullmatch(text.encode().decode())  # 文字でないもの (\ud800 など) は、ここで ValueError になる
-    lines = match["choices"].split("\n") if match else []
-    choices = tuple(m["choice"] for m in map(pattern(ANSWER).fullmatch, lines) if m)
+        template = EVAL_INSTRUCTION + EVAL_INPUT
+        text += record["input"]
+    text.encode()  # 文字でないもの (\ud800 など) は、ここで ValueError になる
+    match = pattern(template).fullmatch(text)
+    if match is None:
+        raise ValueError("quiz/prompt.py の書式ではありません")
+
+    lines = match["choices"].split("\n")
+    choices = tuple(read_choice(line) for line in lines)
     extra = {key: record[key] for key in ("qid", "genre") if key in record}
     # もう一度書式に入れて比べるので、番号の抜けや、書式にない空白も見つかる。
-    if not 2 <= len(choices) <= MAX_CHOICES or Question(match["question"], choices, 0).fill(template) != text:
+    again = Question(match["question"], choices, 0).fill(template)
+    if not 2 <= len(choices) <= MAX_CHOICES or again != text:
         raise ValueError("quiz/prompt.py の書式ではありません")
     if record["output"] not in lines:
         raise ValueError(f"output {record['output']!r} が、選択肢 {lines} のどれでもありません")
     return Question(match["question"], choices, lines.index(record["output"]), extra)
 
 
-def read_label(answer):
-    """回答の行の先頭から番号を読む。「２：クリオネ」→ "2"。番号で始まっていなければ ""。"""
+def read_label(answer, choices=()):
+    """回答の行の先頭から番号を読む。「２：クリオネ」→ "2"。番号で始まっていなければ ""。
+
+    choices (問題の選択肢) の 1 つの文字そのものなら、番号ではない (選択肢「2:3」など)。
+    """
+    if answer in choices:
+        return ""
     # 全角の数字や記号も、空白の有無も問わない。行の途中の数や、2 桁以上の数は番号ではない。
-    before, after = (unicodedata.normalize("NFKC", part).strip() for part in ANSWER.split("{choice}")[0].split("{label}"))
-    start = rf"\s*{re.escape(before)}\s*([0-9])\s*{re.escape(after) or '(?![0-9])'}"
-    match = re.match(start, unicodedata.normalize("NFKC", answer))
+    before, _, after = ANSWER.partition("{choice}")[0].partition("{label}")
+    start = re.escape(unicodedata.normalize("NFKC", before).strip())
+    end = re.escape(unicodedata.normalize("NFKC", after).strip()) or "(?![0-9])"
+    match = re.match(rf"\s*{start}\s*([0-9])\s*{end}", unicodedata.normalize("NFKC", answer))
     return match[1] if match else ""
 
 
@@ -93,3 +114,8 @@ def read_choice(answer):
     """回答の行から、番号の後の文字 (選択肢) を読む。「2: クリオネ」→ "クリオネ"。その形でなければ ""。"""
     match = pattern(ANSWER).fullmatch(answer)
     return match["choice"] if match else ""
+
+
+def likely_label(probs):
+    """番号の確率のリストから、最も確率の高い番号。"""
+    return probs.index(max(probs))

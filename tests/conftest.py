@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,17 +23,21 @@ GUARD = ROOT / "tests/guard"  # 計算機の外へつながせない
 os.environ.setdefault("SOCKET_LOG", str(Path(tempfile.mkdtemp(), "sockets.txt")))
 os.environ |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}:{GUARD}", "AXOLOTL_DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 sys.path[:0] = [str(ROOT), str(GUARD)]
+import datasets  # noqa: E402
 import pytest  # noqa: E402
 import sitecustomize  # noqa: E402, F401  このプロセスにも
 import torch  # noqa: E402
+import yaml  # noqa: E402
+from axolotl.utils.dict import DictDefault  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from sentencepiece import SentencePieceTrainer  # noqa: E402
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM  # noqa: E402
 from transformers.convert_slow_tokenizer import bytes_to_unicode  # noqa: E402
 
+from quiz.adapter import read_config  # noqa: E402
 from quiz.files import read_records  # noqa: E402
-from quiz.model import quiet  # noqa: E402
+from quiz.model import encode_prompts, load_tokenizer, quiet  # noqa: E402
 from quiz.prepare_model import PATTERN  # noqa: E402
 from quiz.prompt import read_question  # noqa: E402
 
@@ -227,3 +232,43 @@ def llama_run(llama, tmp_path_factory):
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "200", cwd=work)
     step("convert_eval", DEMO / "dev1_questions.json", cwd=work)
     return solve(work, llama, "llama")
+
+
+# --- 学習の部品
+
+def change_json(path, **values):
+    path.write_text(json.dumps(read(path) | values))
+
+
+def check_parity(work, base, train_file="train-5-inst.json"):
+    """学習でマスクされた (-100 の) トークン列 = 評価で渡すトークン列 = tokenizer.json そのものの結果。"""
+    config = read_config(work / "qlora-opencalm.yml" if (work / "qlora-opencalm.yml").exists() else work / CONFIG)
+    prompts = [r["instruction"] for r in read(work / train_file)]
+    fed = encode_prompts(load_tokenizer(base, config), base, prompts)
+    raw = Tokenizer.from_file(str(base / "tokenizer.json")).encode_batch(prompts)
+    assert [e.ids for e in raw] == fed
+    prepared = datasets.load_from_disk(str(max((work / "last_run_prepared").glob("*/"), key=lambda p: p.stat().st_mtime)))
+    trained = Counter(tuple(i for i, label in zip(row["input_ids"], row["labels"]) if label == -100) for row in prepared)
+    assert trained == Counter(map(tuple, fed))
+    return prepared
+
+
+def register(work, **changes):
+    """Axolotl が YAML を読んだ直後にすることを、このプロセスの中でする。"""
+    from quiz.training.plugin import Plugin
+
+    name = "qlora-opencalm.yml"
+    # 占めるのはプロセスが終わるまでなので、次の register が断られてしまう。
+    with chdir(work), mock.patch("quiz.files.fcntl.flock"):
+        given = yaml.safe_load(Path(name).read_text())
+        cfg = DictDefault(given | {"axolotl_config_path": name} | changes)
+        plugin = Plugin()
+        plugin.register(cfg)
+    return plugin
+
+
+def refused(work, **changes):
+    """register が断る 1 行。"""
+    with pytest.raises(SystemExit) as e:
+        register(work, **changes)
+    return str(e.value)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from samples import solved
 
 from quiz.prompt import Question, eval_record, read_label, read_question
-from quiz.questions.choices import draw_choices, normalize
+from quiz.questions.characters import normalize
 
 settings.register_profile("suite", deadline=None, max_examples=int(os.environ.get("EXAMPLES", 60)),
                           suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -28,14 +28,6 @@ def test_question_goes_to_a_prompt_and_back(text, choices, data):
     question = Question(text, tuple(choices), data.draw(st.integers(0, len(choices) - 1)) if data else 0)
     assert read_question({"instruction": question.prompt, "output": question.answer}) == question
     assert read_question(eval_record(question)) == question
-
-
-@given(LINE, st.lists(LINE, min_size=2, max_size=20, unique_by=normalize), st.integers(0, 3), st.integers(2, 10))
-def test_right_answer_is_always_among_the_choices(text, candidates, seed, n):
-    row = {"question": text, "answer_entity": candidates[-1], "answer_candidates": candidates}
-    choices, label = draw_choices(row, min(n, len(candidates)), seed)
-    assert choices[label] == candidates[-1] and len(set(map(normalize, choices))) == len(choices) == min(n, len(candidates))
-    assert draw_choices(row, min(n, len(candidates)), seed) == (choices, label)
 
 
 @given(st.integers(0, 9), LINE)

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 from conftest import edit_yaml, read, step_error
 
-from quiz.prompt import Question, eval_record
-from quiz.questions.converted import read_quiz
+from quiz.prompt import Question
 from quiz.solving.results import check_output, default_path, mark, write_results
 
 
@@ -28,19 +27,6 @@ def test_result_files(demo):
     log = (demo / "result.log").read_text(encoding="utf-8")
     assert log.count("正解: ") == len(records) and f"({sum(r['hit'] for r in records)}/{len(records)})" in log
     assert not list(demo.glob("result*.part*")) and not list(demo.glob("*.tmp"))
-
-
-def test_training_format_is_used_as_it_is(demo):
-    """input のない学習用の書式の記録は、そのまま問う。"""
-    path = demo / "train-5-inst.json"
-    assert [q.prompt for q in read_quiz([path], 3)] == [r["instruction"] for r in read(path)[:3]]
-
-
-def test_tutorial_quiz(tmp_path):
-    """チュートリアルの quiz.json (instruction, input, output だけ) を読む。"""
-    question = Question("動物は何でしょう?", ("ミズダコ", "クリオネ"), 1)
-    (tmp_path / "quiz.json").write_text(json.dumps([eval_record(question)]))
-    assert read_quiz([tmp_path / "quiz.json"]) == [question]
 
 
 @pytest.mark.parametrize("quiz, options, name", [

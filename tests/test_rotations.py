@@ -8,7 +8,7 @@ from samples import record, write_result
 
 from quiz.prompt import Question, read_choice
 from quiz.solving.results import mark, write_results
-from quiz.questions.converted import blank, rotate
+from quiz.questions.converted import rotate
 from quiz.scoring.read_results import read_run
 
 QUESTIONS = [Question("1?", ("あ", "い", "う"), 1, {"qid": "a"}), Question("2?", ("か", "き"), 0, {"qid": "b"})]
@@ -21,14 +21,6 @@ def solve(path, answer):
     answers = [{"ID": i, **mark(q, q.lines[label], probs), "seconds": 0.5} for i, (q, (label, probs)) in enumerate(zip(questions, given))]
     write_results(path, questions, answers, {"model": "m", "adapter": "a"}, ["quiz.json"])
     return read_run(str(path), [str(path)])
-
-
-def test_every_choice_comes_to_every_label():
-    rotated = rotate(QUESTIONS)
-    assert [q.choices for q in rotated[:3]] == [("あ", "い", "う"), ("い", "う", "あ"), ("う", "あ", "い")] and len(rotated) == 5
-    assert [q.label for q in rotated] == [1, 0, 2, 0, 1] and all(q.choices[q.label] in "いか" for q in rotated)
-    assert [q.extra["rotation"] for q in rotated] == [0, 1, 2, 0, 1]
-    assert "問題:  \n" in blank(QUESTIONS)[0].prompt and blank(QUESTIONS)[0].choices == QUESTIONS[0].choices
 
 
 def test_one_who_knows_and_one_who_looks_at_the_position(tmp_path):

@@ -8,7 +8,7 @@ from quiz.files import fail, read_records
 from quiz.prompt import read_choice, read_label
 from quiz.scoring.rotations import collapse, groups
 from quiz.questions.converted import kind_of
-from quiz.questions.formats import normalize
+from quiz.questions.characters import normalize
 
 REDO = "手順4をやり直してください: python run_quiz.py"
 

@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers.utils import cached_file
 
-from quiz.adapter import read_report
+from quiz.adapter import read_record
 from quiz.files import fail, lock, reason
 from quiz.questions.converted import questions_digest
 from quiz.solving.results import mark
@@ -37,9 +37,11 @@ def conditions(base, adapter, config, model, questions):
 
 def training_of(adapter):
     """結果と一緒に残す、学習の記録の一部。なければ None。"""
-    report = adapter and read_report(adapter)
-    keys = "questions", "epochs", "steps_done", "seconds", "curve"
-    return report and {"seed": report["settings"].get("seed")} | {k: report[k] for k in keys}
+    record = read_record(adapter) if adapter else None
+    if record is None:
+        return None
+    keys = ("questions", "epochs", "steps_done", "seconds", "curve", "settings", "train_files")
+    return {"seed": record.settings.get("seed")} | {key: getattr(record, key) for key in keys}
 
 
 def parts_of(path):

@@ -1,26 +1,31 @@
 """手順3で Axolotl が呼ぶプラグイン (YAML の plugins:)。学習の前に点検し、途中を 1 行で見せ、終わったら記録を残す。
 
-Axolotl が呼ぶ順: register (YAML を読んだ直後) → pre_lora_load と post_model_load (モデルを読むとき) → post_trainer_create
-→ 学習 → post_train_unload (アダプタを書いた後)。点検は check.py、記録は record.py、画面は screen.py、学習曲線は curve.py にある。
+Axolotl が呼ぶ順: register (YAML を読んだ直後) → モデルを読む (post_model_build、pre_lora_load、post_lora_load、
+post_model_load) → post_trainer_create → 学習 → post_train → post_train_unload (アダプタを書いた後)。
 """
 
 import os
+import shlex
 import sys
 import time
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from axolotl.integrations.base import BasePlugin
+from peft import get_peft_model
 from transformers import PrinterCallback, ProgressCallback
 
-from quiz.training.preflight import check
-from quiz.adapter import REPORT, read_config
-from quiz.training.curve import Curve
+from quiz.adapter import RECORD, base_digest, read_config
 from quiz.files import fail
-from quiz.model import compute_exactly
-from quiz.training.record import Record, complete, describe, find_previous, occupy
-from quiz.questions.converted import read_quiz
-from quiz.training.screen import LOG, Progress, hush
+from quiz.model import adapter_tensors, compute_exactly, empty_model, read_model_config
+from quiz.questions.converted import read_converted, read_quiz
+from quiz.training.curve import Curve
+from quiz.training.preflight import STEP1, check
+from quiz.training.record import Recorder, complete, describe, find_previous, occupy
+from quiz.training.rows import check_dataset, expected_rows
+from quiz.training.screen import LOG, ProgressLine, hush
 
 PATIENCE = 60  # 秒
 
@@ -28,13 +33,28 @@ PATIENCE = 60  # 秒
 def next_command(cfg, path):
     """学習の次に打つコマンド。path は YAML の場所。"""
     given = read_config(path)
-    command = "python run_quiz.py" + (f" --config {path}" if path != "qlora-opencalm.yml" else "")
-    command += f" --model {cfg.output_dir}" if given["output_dir"] != cfg.output_dir else ""
-    return f"{path} の base_model を {cfg.base_model} にして {command}" if given["base_model"] != cfg.base_model else command
+    command = "python run_quiz.py"
+    if path != "qlora-opencalm.yml":
+        command += f" --config {shlex.quote(path)}"
+    if given["output_dir"] != cfg.output_dir:
+        command += f" --model {shlex.quote(cfg.output_dir)}"
+    if given["base_model"] != cfg.base_model:
+        command = f"{path} の base_model を {cfg.base_model} にして {command}"
+    return command
+
+
+def shapes_of(model):
+    """アダプタのテンソルの名前と形。埋め込みの形も加える (語彙を広げれば、手順4と合わなくなる)。"""
+    shapes = {name: tuple(tensor.shape) for name, tensor in adapter_tensors(model).items()}
+    shapes["embedding"] = tuple(model.get_input_embeddings().weight.shape)
+    return shapes
 
 
 class Plugin(BasePlugin):
-    """1 つの output_dir は 1 つの学習 (モデル、問題、設定) のもの。途中なら続け、済んでいればそう言い、別の学習なら断る。"""
+    """1 つの output_dir は 1 つの学習 (モデル、問題、設定) のもの。
+
+    途中なら続け、済んでいればそう言い、別の学習なら断る。
+    """
 
     def get_input_args(self):
         return "quiz.training.yaml_check.Settings"
@@ -44,59 +64,131 @@ class Plugin(BasePlugin):
         try:
             self.prepare(cfg, speaks)
         except SystemExit as e:
-            if e.code and not speaks:  # どのプロセスも同じことに気付く。話すのは計算機ごとに 1 つで、ほかは、まとめて止められるのを待つ
+            # どのプロセスも同じことに気付く。話すのは計算機ごとに 1 つで、ほかは、まとめて止められるのを待つ。
+            if e.code and not speaks:
                 time.sleep(PATIENCE)
             raise
 
     def prepare(self, cfg, speaks):
         """点検し、続きからか初めからかを決める。speaks なら、それを画面に出す。"""
-        path, world = str(cfg.axolotl_config_path), int(os.environ.get("WORLD_SIZE", 1))
-        summary, dtype = check(cfg.to_dict(), path, world)
-        cfg.bf16, cfg.fp16 = dtype == "bfloat16", dtype == "float16"
-        self.report, self.next = describe(cfg, world), next_command(cfg, path)
-        self.questions = read_quiz([cfg.learning_curve]) if cfg.learning_curve and Path(cfg.learning_curve).is_file() else []
+        path = str(cfg.axolotl_config_path)
+        world = int(os.environ.get("WORLD_SIZE", 1))
+        plan = check(cfg.to_dict(), path, world)
+        cfg.bf16 = plan.dtype == "bfloat16"
+        cfg.fp16 = plan.dtype == "float16"
+        cfg.attn_implementation = plan.attention
+        cfg.is_preprocess = True  # Axolotl は前回のトークン列を、ファイルの中身が変わっていても使い回す
+        self.dtype = plan.dtype
+        self.record = describe(cfg, world, plan.n_questions)
+        self.next = next_command(cfg, path)
+        self.questions = []
+        if cfg.learning_curve and Path(cfg.learning_curve).is_file():
+            self.questions = read_quiz([cfg.learning_curve])
+
         if os.environ.get("RANK", "0") == "0":
             occupy(cfg.output_dir)
-        previous, checkpoint = find_previous(cfg.output_dir, self.report)
-        if previous and (previous["finished"] or complete(cfg.output_dir, previous, checkpoint)):
+        previous = find_previous(cfg.output_dir, self.record)
+        if previous and (previous.finished or complete(cfg.output_dir, previous)):
             if speaks:
                 print(f"{cfg.output_dir} の学習は済んでいます (やり直すなら、別の output_dir で)。次は: {self.next}")
             sys.exit()
+        checkpoint = previous.checkpoint if previous else None
         if checkpoint:
             cfg.resume_from_checkpoint = str(checkpoint)
         if speaks:
-            print(summary)
-            print(f"{checkpoint.name} の続きから始めます。" if checkpoint else "モデルを読み、学習を始めます。", end="")
-            print(f"詳しい記録は {Path(cfg.output_dir, LOG)}、損失のグラフは別の端末で tensorboard --logdir {cfg.output_dir}")
-            if cfg.learning_curve and not self.questions:
-                print(f"{cfg.learning_curve} がないので、学習の途中の正解率は測りません (手順2で作れます)。")
+            self.introduce(cfg, plan, checkpoint)
         hush(cfg.output_dir, checkpoint)
 
+    def introduce(self, cfg, plan, checkpoint):
+        """何を学習するかを画面に出す。"""
+        print(plan.summary)
+        for note in plan.notes:
+            print(f"注意: {note}")
+        beginning = f"{checkpoint.name} の続きから始めます。" if checkpoint else "モデルを読み、学習を始めます。"
+        graph = f"tensorboard --logdir {shlex.quote(cfg.output_dir)}"
+        print(f"{beginning}詳しい記録は {Path(cfg.output_dir, LOG)}、損失のグラフは別の端末で {graph}")
+        if cfg.learning_curve and not self.questions:
+            print(f"{cfg.learning_curve} がないので、学習の途中の正解率は測りません (手順2で作れます)。")
+
+    def post_model_build(self, cfg, model):
+        # トークナイザの語彙の方が大きいモデル (gemma-3) では、Axolotl が埋め込みを広げ、アダプタにも 2 つ書く。
+        # 広げた分のトークンは問題に出てこない (点検で確かめた) ので、広げさせない。
+        model.resize_token_embeddings = lambda *args, **kwargs: model.get_input_embeddings()
+
     def pre_lora_load(self, cfg, model):
+        del model.resize_token_embeddings
         torch.manual_seed(cfg.seed)  # LoRA の初めの値は、Trainer が種を決めるより前に引かれる
+
+    def post_lora_load(self, cfg, model):
+        """学習を始める前に、手順4が読むモデルに、このアダプタがそのまま合うことを確かめる。"""
+        config = cfg.to_dict()
+        lora = deepcopy(model.peft_config["default"])
+        lora.lora_dropout = 0.0
+        asked = get_peft_model(empty_model(read_model_config(cfg.base_model, config), config), lora)
+        trained = shapes_of(model)
+        expected = shapes_of(asked)
+        if trained != expected:
+            names = sorted(set(trained.items()) ^ set(expected.items()))
+            fail(f"{cfg.base_model} のアダプタは、手順4が読むモデルに合わない形になります ({names[0][0]} など)。"
+                 "docs/models.md の表のモデルを使ってください。")
 
     def post_model_load(self, cfg, model):
         compute_exactly(model)  # 学習の途中で評価しても、重みが並べ替えられないように
 
     def post_trainer_create(self, cfg, trainer):
+        self.check_rows(cfg, trainer)
+        self.check_base(cfg)
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
-        self.record = Record(cfg.output_dir, self.report | {"questions": len(trainer.train_dataset)})
-        for callback in (self.record, Progress(), *([Curve(trainer, cfg, self.questions)] if self.questions else ())):
-            trainer.add_callback(callback)
+        curve = None
+        if self.questions:
+            curve = Curve(trainer, cfg, self.questions, self.dtype)
+        self.recorder = Recorder(cfg.output_dir, self.record, curve.about if curve else None)
+        trainer.add_callback(self.recorder)
+        trainer.add_callback(ProgressLine())
+        if curve:
+            trainer.add_callback(curve)
+
+    def check_rows(self, cfg, trainer):
+        """Axolotl が使う行が、学習用ファイルのすべての問題の、手順4の問い方のとおりの行であることを確かめる。"""
+        if cfg.train_on_inputs or cfg.sample_packing:
+            return
+        questions = []
+        for dataset in cfg.datasets:
+            questions += read_converted(dataset["path"], STEP1)
+        expected = expected_rows(trainer.processing_class, cfg.base_model, questions)
+        try:
+            check_dataset(trainer.train_dataset, expected)
+        except ValueError as e:
+            fail(f"{e}。last_run_prepared フォルダを消して、もう一度実行してください。")
+
+    def check_base(self, cfg):
+        """基のモデルのファイルの印を記録に加える。続きからなら、始めたときと同じであることを確かめる。"""
+        mark = base_digest(cfg.base_model)
+        if cfg.resume_from_checkpoint:
+            previous = find_previous(cfg.output_dir, self.record)
+            if previous.record.base_files not in (None, mark):
+                fail(f"{cfg.base_model} のファイルが、学習を始めたときと違います。"
+                     "元に戻すか、別の output_dir で始めてください。")
+        self.record = replace(self.record, base_files=mark)
 
     def post_train(self, cfg, model):
-        if not all(p.isfinite().all() for p in model.parameters() if p.requires_grad):  # 損失の表示は、数でない値を飛ばす
-            fail("学習が発散しました (重みが数でなくなった)。learning_rate を小さくし、別の output_dir でやり直してください。")
+        # 損失の表示は、数でない値を飛ばす。
+        for p in model.parameters():
+            if p.requires_grad and not p.isfinite().all():
+                fail("学習が発散しました (重みが数でなくなった)。learning_rate を小さくし、別の output_dir でやり直してください。")
 
     def post_train_unload(self, cfg):
-        self.record.write(finished=True)
-        report, curve = self.record.report, "  ".join(f"{p['accuracy']:.3f}" for p in self.record.report["curve"])
-        if not self.record.state.is_world_process_zero:
+        self.recorder.write(finished=True)
+        if not self.recorder.state.is_world_process_zero:
             return
-        text = "学習しました: {questions} 問、{epochs:g} エポック ({steps_done}/{steps_planned} ステップ)、{seconds:.0f} 秒"
-        text += "、損失 {first_loss:.3f} → {last_loss:.3f}" if report["first_loss"] else ""
-        print(text.format(**report))
-        if curve:
-            print(f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): {curve}")
-        print(f"{cfg.output_dir} に書きました (記録は {REPORT})。次は: {self.next}")
+        done = self.recorder.record
+        text = (f"学習しました: {done.questions} 問、{done.epochs:g} エポック"
+                f" ({done.steps_done}/{done.steps_planned} ステップ)、{done.seconds:.0f} 秒")
+        if done.first_loss:
+            text += f"、損失 {done.first_loss:.3f} → {done.last_loss:.3f}"
+        print(text)
+        if done.curve:
+            accuracies = "  ".join(f"{point['accuracy']:.3f}" for point in done.curve)
+            print(f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): {accuracies}")
+        print(f"{cfg.output_dir} に書きました (記録は {RECORD})。次は: {self.next}")

@@ -19,7 +19,10 @@ FIRST = 60  # 秒。ここまでの速さから、終わる時刻を見積もる
 
 
 def hush(folder, checkpoint):
-    """Axolotl の表示を、エラーだけにする。folder は output_dir、checkpoint は続きを始めるところ (初めからなら None)。"""
+    """Axolotl の表示をエラーだけにし、例外を日本語で言うようにする。
+
+    folder は output_dir、checkpoint は続きを始めるところ (初めからなら None)。
+    """
     import datasets
     import transformers
 
@@ -29,7 +32,8 @@ def hush(folder, checkpoint):
     for handler in logging.getLogger().handlers + logging.getLogger("axolotl").handlers:
         if handler.name in ("console", "color_console"):
             handler.setLevel(logging.ERROR)
-    sys.excepthook = lambda kind, error, trace: explain(kind, error, trace, Path(folder, LOG), checkpoint)
+    log = Path(folder, LOG)
+    sys.excepthook = lambda kind, error, trace: explain(kind, error, trace, log, checkpoint)
 
 
 def explain(kind, error, trace, log, checkpoint):
@@ -37,19 +41,25 @@ def explain(kind, error, trace, log, checkpoint):
     from axolotl.utils.tee import file_only_stream
 
     # 記録のファイルがまだなければ、画面に出す。
-    traceback.print_exception(kind, error, trace, file=file_only_stream if log.exists() else sys.__stderr__)
+    stream = file_only_stream if log.exists() else sys.__stderr__
+    traceback.print_exception(kind, error, trace, file=stream)
     file_only_stream.flush()
+    no_memory = kind is MemoryError or any(words in str(error) for words in OUT_OF_MEMORY)
     if kind is KeyboardInterrupt:
-        message = "中断しました。同じコマンドをもう一度実行すると、チェックポイントがあればその続きから、なければ初めから学習します。"
-    elif kind is MemoryError or any(words in str(error) for words in OUT_OF_MEMORY):
-        message = "メモリが足りません。micro_batch_size を半分にし、その分 gradient_accumulation_steps を 2 倍にして、別の output_dir で。"
+        message = ("中断しました。同じコマンドをもう一度実行すると、チェックポイントがあればその続きから、"
+                   "なければ初めから学習します。")
+    elif no_memory:
+        message = ("メモリが足りません。micro_batch_size を半分にし、その分 gradient_accumulation_steps を"
+                   " 2 倍にして、別の output_dir で。")
     else:
-        message = f"学習が止まりました ({kind.__name__}: {reason(error)})。経緯は {log} にあります。直して、もう一度実行してください。"
-        message += f"続きから始められないときは、壊れた {checkpoint} を消してください。" if checkpoint else ""
+        message = (f"学習が止まりました ({kind.__name__}: {reason(error)})。経緯は {log} にあります。"
+                   "直して、もう一度実行してください。")
+        if checkpoint:
+            message += f"続きから始められないときは、壊れた {checkpoint} を消してください。"
     print(f"\nエラー: {message}", file=sys.__stderr__)
 
 
-class Progress(TrainerCallback):
+class ProgressLine(TrainerCallback):
     """ステップ、損失、1 秒あたりのトークン数 (詰め物も含む)、残り時間の 1 行。"""
 
     def __init__(self):
@@ -59,22 +69,30 @@ class Progress(TrainerCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         # Axolotl は、Ctrl-C で学習の途中のアダプタを完成品のように書いて終わる。何も書かずに止まるようにする。
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="ステップ", file=sys.__stderr__, mininterval=1,
-                        disable=not state.is_world_process_zero)
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="ステップ",
+                        file=sys.__stderr__, mininterval=1, disable=not state.is_world_process_zero)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         logging.getLogger("axolotl.progress").info("%s", logs)
         if "loss" not in logs:
             return
-        now = time.perf_counter(), state.global_step, logs.get("tokens/total", 0)
+        now = (time.perf_counter(), state.global_step, logs.get("tokens/total", 0))
         self.start = self.start or now
         seconds, steps, tokens = (b - a for a, b in zip(self.start, now))
-        self.bar.set_postfix_str(f"損失 {logs['loss']:.3f}" + (f"  {tokens / seconds:,.0f} トークン/秒" if steps else ""), refresh=False)
+        shown = f"損失 {logs['loss']:.3f}"
+        if steps:
+            shown += f"  {tokens / seconds:,.0f} トークン/秒"
+        self.bar.set_postfix_str(shown, refresh=False)
         self.bar.update(state.global_step - self.bar.n)
         if seconds > FIRST and not self.told and state.is_world_process_zero:
-            self.told, left = True, seconds / steps * (state.max_steps - state.global_step)
-            end = time.strftime("%H:%M", time.localtime(time.time() + left))
-            self.bar.write(f"この速さなら、あと約 {math.ceil(left / 60)} 分、{end} ごろに終わります。", file=sys.__stderr__)
+            self.told = True
+            self.tell_end(seconds / steps * (state.max_steps - state.global_step))
+
+    def tell_end(self, seconds_left):
+        """終わる時刻の見積もりを 1 行で知らせる。"""
+        end = time.strftime("%H:%M", time.localtime(time.time() + seconds_left))
+        minutes = math.ceil(seconds_left / 60)
+        self.bar.write(f"この速さなら、あと約 {minutes} 分、{end} ごろに終わります。", file=sys.__stderr__)
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()

@@ -8,38 +8,17 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from contextlib import chdir
-from pathlib import Path
-from unittest import mock
 
-import datasets
 import pytest
 import torch
-import yaml
-from axolotl.utils.dict import DictDefault
-from conftest import CONFIG, DEMO, FAST, read, run, step, step_error, train
+from conftest import CONFIG, DEMO, FAST, check_parity, read, refused, run, step, step_error, train
 from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tokenizers import Tokenizer
 
-from quiz.adapter import REPORT, read_config
-from quiz.model import encode_prompts, load_tokenizer
+from quiz.adapter import RECORD
+from quiz.model import load_tokenizer
 from quiz.solving.one_by_one import Labels
 from quiz.training.record import last_checkpoint, occupy
-from quiz.training.plugin import Plugin
-
-
-def check_parity(work, base, train_file="train-5-inst.json"):
-    """学習でマスクされた (-100 の) トークン列 = 評価で渡すトークン列 = tokenizer.json そのものの結果。"""
-    config = read_config(work / "qlora-opencalm.yml" if (work / "qlora-opencalm.yml").exists() else work / CONFIG)
-    prompts = [r["instruction"] for r in read(work / train_file)]
-    fed = encode_prompts(load_tokenizer(base, config), base, prompts)
-    raw = Tokenizer.from_file(str(base / "tokenizer.json")).encode_batch(prompts)
-    assert [e.ids for e in raw] == fed
-    prepared = datasets.load_from_disk(str(max((work / "last_run_prepared").glob("*/"), key=lambda p: p.stat().st_mtime)))
-    trained = Counter(tuple(i for i, label in zip(row["input_ids"], row["labels"]) if label == -100) for row in prepared)
-    assert trained == Counter(map(tuple, fed))
-    return prepared
 
 
 def test_token_parity_demo(demo):
@@ -87,22 +66,6 @@ def test_format_is_kept_beside_the_adapter(llama_run, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def register(work, **changes):
-    """Axolotl が YAML を読んだ直後にすることを、このプロセスの中でする。"""
-    with chdir(work), mock.patch("quiz.files.fcntl.flock"):  # 占めるのはプロセスが終わるまでなので、次の register が断られてしまう
-        cfg = DictDefault(yaml.safe_load(Path("qlora-opencalm.yml").read_text()) | {"axolotl_config_path": "qlora-opencalm.yml"} | changes)
-        plugin = Plugin()
-        plugin.register(cfg)
-    return plugin
-
-
-def refused(work, **changes):
-    """register が断る 1 行。"""
-    with pytest.raises(SystemExit) as e:
-        register(work, **changes)
-    return str(e.value)
-
-
 def test_output_dir_belongs_to_one_training(llama_run, llama, tmp_path, capsys):
     """別のモデル、学習用ファイル、設定のアダプタがある output_dir では学習しない。済んでいれば、そう言って終わる。何も変えない。"""
     work = shutil.copytree(llama_run, tmp_path / "work")
@@ -129,11 +92,11 @@ def test_stopped_at_the_very_end(llama_run, tmp_path, capsys):
     """最後のチェックポイントを書いてから、アダプタを書き終えるまでに止まった学習は、余計に進めずに仕上げる。"""
     work = shutil.copytree(llama_run, tmp_path / "work")
     out = work / "llama-qlora-out"
-    adapter, report = (out / "adapter_model.safetensors").read_bytes(), read(out / REPORT)
+    adapter, report = (out / "adapter_model.safetensors").read_bytes(), read(out / RECORD)
     (out / "adapter_model.safetensors").unlink()
-    (out / REPORT).write_text(json.dumps(report | {"finished": False}))
+    (out / RECORD).write_text(json.dumps(report | {"finished": False}))
     assert not refused(work, max_steps=2) and "学習は済んでいます" in capsys.readouterr().out
-    assert (out / "adapter_model.safetensors").read_bytes() == adapter and read(out / REPORT) == report
+    assert (out / "adapter_model.safetensors").read_bytes() == adapter and read(out / RECORD) == report
     step("run_quiz", "--max-questions", "2", "-o", "result-2.json", cwd=work)
 
 
@@ -145,7 +108,7 @@ def test_broken_record(text, llama_run, tmp_path):
     for name in ("checkpoint-9", "checkpoint-2-old", "checkpoint-2x"):
         (out / name).mkdir()
     assert last_checkpoint(out) == out / "checkpoint-2"
-    (out / REPORT).write_text(text)
+    (out / RECORD).write_text(text)
     assert refused(work, max_steps=2).startswith("エラー: ") and "別の output_dir" in refused(work, max_steps=2)
     assert "training.json" in step_error("run_quiz", cwd=work)
 
@@ -198,7 +161,7 @@ def test_interrupted_training_goes_on(llama_run, tmp_path):
 
 def steps_done(folder):
     """チェックポイントに残ったステップの数。"""
-    return read(folder / REPORT)["steps_done"] if (folder / REPORT).exists() else 0
+    return read(folder / RECORD)["steps_done"] if (folder / RECORD).exists() else 0
 
 
 def wait_for_lock(folder):

@@ -10,11 +10,22 @@ import httpx
 import pytest
 import tiktoken
 import torch
-from conftest import DEMO, FAST, SHAPE, edit_yaml, qwen_v1_weights, read, solve, step, step_error
+from conftest import (
+    DEMO,
+    FAST,
+    SHAPE,
+    change_json,
+    check_parity,
+    edit_yaml,
+    qwen_v1_weights,
+    read,
+    solve,
+    step,
+    step_error,
+)
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceProcessor
-from test_training import check_parity
 from tiktoken.load import load_tiktoken_bpe
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 from transformers import AutoModelForCausalLM
@@ -22,10 +33,6 @@ from transformers import AutoModelForCausalLM
 from quiz import prepare_model as prepare
 from quiz.files import read_records
 from quiz.model import load_tokenizer
-
-
-def change_json(path, **values):
-    path.write_text(json.dumps(read(path) | values))
 
 
 @pytest.mark.parametrize("name", ["mistral", "qwen"])

@@ -5,10 +5,12 @@ import shutil
 
 import pytest
 import torch
-from conftest import CONFIG, DEMO, FAST, read, step_error
+from conftest import CONFIG, DEMO, FAST, change_json, edit_yaml, read, step, step_error
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from transformers import Gemma2Config, LlamaConfig
 
-from quiz.model import encode_prompts, load_tokenizer, precision
+from quiz.model import attention, encode_prompts, load_tokenizer, precision
 
 
 def test_changed_tokens_are_refused(demo, tmp_path):
@@ -87,3 +89,67 @@ def test_program_in_the_weights_is_not_run(llama, llama_run, tmp_path):
     assert not (tmp_path / "ran").exists()
     torch.load(base / "pytorch_model.bin", weights_only=False)["lm_head.weight"].close()
     assert (tmp_path / "ran").exists()  # 仕込みそのものは本物
+
+
+def rename_tensors(old, new):
+    return lambda tensors: {name.replace(old, new): tensor for name, tensor in tensors.items()}
+
+
+def half_the_layers(tensors):
+    return {name: tensor for name, tensor in tensors.items() if ".layers.0." in name}
+
+
+def more_layers(tensors):
+    extra = {name.replace(".layers.1.", ".layers.7."): tensor.clone() for name, tensor in tensors.items()}
+    return extra | tensors
+
+
+def only_a(tensors):
+    return {name: tensor for name, tensor in tensors.items() if "lora_A" in name}
+
+
+@pytest.mark.parametrize("change, told", [
+    (rename_tensors("base_model.model.", "base_model.model.module."), "置き場所がない"),
+    (rename_tensors("base_model.model.", "base_model.model._orig_mod."), "置き場所がない"),
+    (rename_tensors(".layers.", ".language_model.layers."), "置き場所がない"),
+    (half_the_layers, "足りない"), (only_a, "足りない"), (more_layers, "置き場所がない"), (lambda tensors: {}, "足りない")])
+def test_adapter_that_does_not_fit(change, told, llama_run, tmp_path):
+    """テンソルの 1 つでも置き場所がないか足りないアダプタには問わない。PEFT は警告だけで、学習前のモデルの点になる。"""
+    work = shutil.copytree(llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("result*", "last_run_prepared"))
+    path = work / "llama-qlora-out/adapter_model.safetensors"
+    save_file(change(load_file(path)), path)
+    error = step_error("run_quiz", "--max-questions", "3", cwd=work)
+    assert "合わないアダプタ" in error and told in error
+    assert not list(work.glob("result*"))
+
+
+def test_base_model_replaced_after_training(llama, llama_run, tmp_path):
+    """学習した後で、同じ場所のモデルの重みが替わっていれば、問わない。名前と大きさが同じでも分かる。"""
+    work = shutil.copytree(llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("result*"))
+    base = shutil.copytree(llama, tmp_path / "base")
+    edit_yaml(work / "qlora-opencalm.yml", base, "./llama-qlora-out")
+    change_json(work / "llama-qlora-out/adapter_config.json", base_model_name_or_path=str(base))
+    step("run_quiz", "--max-questions", "3", cwd=work)
+    weights = load_file(base / "model.safetensors")
+    save_file({name: tensor * 1.5 for name, tensor in weights.items()}, base / "model.safetensors", {"format": "pt"})
+    assert "学習したときと違います" in step_error("run_quiz", "--max-questions", "3", "-o", "result-2.json", cwd=work)
+
+
+def test_softcapping_needs_eager(llama):
+    """注意の値を抑えるモデル (Gemma 2) は eager で計算する: sdpa は、黙って抑えずに計算する。"""
+    config = Gemma2Config(attn_logit_softcapping=5.0)
+    assert attention({"attn_implementation": "sdpa"}, config) == attention({}, config) == "eager"
+    assert attention({}, Gemma2Config(attn_logit_softcapping=None)) == "sdpa"
+    assert attention({"attn_implementation": "flash_attention_2"}, LlamaConfig()) == "flash_attention_2"
+
+
+def test_missing_weight_is_not_made_up(llama, llama_run, tmp_path):
+    """足りない重みを、黙って乱数で埋めたモデルには問わない。"""
+    base = shutil.copytree(llama, tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, base / "model.safetensors", {"format": "pt"})
+    shutil.copy(llama_run / "quiz.json", tmp_path)
+    edit_yaml(tmp_path / "qlora-opencalm.yml", base, "./out")
+    error = step_error("run_quiz", "--base", "--max-questions", "3", cwd=tmp_path)
+    assert "up_proj.weight がありません" in error

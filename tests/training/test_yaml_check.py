@@ -3,13 +3,10 @@
 import shutil
 
 import pytest
-from conftest import ROOT
-from test_training import refused
+from conftest import ROOT, refused
 
 from quiz.adapter import read_config
-from quiz.training.devices import check_devices
-from quiz.files import fail
-from quiz.training.yaml_check import where
+from quiz.training.yaml_check import check_followed, where
 
 TYPE = "    type:\n"
 MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
@@ -46,10 +43,8 @@ MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
     "short": ("sequence_len: 512", "sequence_len: 64", "を超え"),
     "long": ("sequence_len: 512", "sequence_len: 5120", "扱える長さ"),
     "memory": ("micro_batch_size: 16", "micro_batch_size: 1600000", "GiB"),
-    "one GPU": ("seed: 42", "seed: 42\nfsdp_config:\n  state_dict_type: FULL_STATE_DICT", "2 つ以上の GPU"),
     "fsdp key": ("seed: 42", "seed: 42\nfsdp_config:\n  state_dict: FULL_STATE_DICT", "state_dict_type の間違い"),
     "deepspeed": ("seed: 42", "seed: 42\ndeepspeed: nowhere.json", "DeepSpeed"),
-    "fsdp and deepspeed": ("seed: 42", "seed: 42\ndeepspeed: a.json\nfsdp_config:\n  state_dict_type: FULL_STATE_DICT", "どちらか 1 つ"),
     "twice": ("seed: 42", "seed: 42\nseed: 1", "seed の行が 2 つあります"),
     "in quotes": ("load_in_4bit: true", 'load_in_4bit: "true"', "引用符を外して"),
     "number in quotes": ("lora_r: 64", 'lora_r: "64"', "引用符を外して"),
@@ -99,38 +94,31 @@ def test_where_the_mistake_is(tmp_path):
     assert where(path, config, None) == where(path, config, "num_epochs") == path
 
 
-def test_devices():
-    """FSDP の層の名前と optimizer。"""
-    from transformers import GPTNeoXForCausalLM
-
-    def told(**config):
-        found = []
-        check_devices(lambda reason, key: found.append(key), config, GPTNeoXForCausalLM, 2)
-        return found
-
-    layer = {"transformer_layer_cls_to_wrap": "GPTNeoXLayer"}
-    assert told(fsdp_config=layer, optimizer="adamw_torch") == []
-    assert told(fsdp_config=layer, optimizer="paged_adamw_32bit") == ["optimizer"]
-    assert told(fsdp_config={"transformer_layer_cls_to_wrap": "LlamaDecoderLayer"}) == ["transformer_layer_cls_to_wrap"]
-
-
-def test_deepspeed(monkeypatch, tmp_path):
-    """DeepSpeed の設定は、YAML の中でも別のファイルでもよい。壊れているか、ZeRO の段階がなければ断る。"""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
-
-    def told(config):
-        (tmp_path / "ds.json").write_text(config)
-        with pytest.raises(SystemExit) as e:
-            check_devices(lambda reason, key: fail(reason), {"deepspeed": str(tmp_path / "ds.json")}, None, 1)
-        return str(e.value)
-
-    assert "ds.json:2" in told('{"zero_optimization":\n{')
-    assert "stage がありません" in told('{"zero_optimisation": {"stage": 2}}')
-    check_devices(None, {"deepspeed": {"zero_optimization": {"stage": 2}}}, None, 1)
-
-
 def test_the_yaml_itself_is_right():
     """リポジトリの YAML のどの行も、いまの Axolotl か、このリポジトリの設定にある。"""
     from quiz.training.yaml_check import check_settings
 
-    check_settings(lambda reason, key=None: pytest.fail(reason), read_config(ROOT / "qlora-opencalm.yml"))
+    check_settings(read_config(ROOT / "qlora-opencalm.yml"))
+
+
+NOT_FOLLOWED = {
+    "special_tokens": {"eos_token": "<|end|>"}, "tokens": ["<extra>"], "tokenizer_config": "other/tokenizer",
+    "revision_of_model": "v2", "model_revision": "v2", "overrides_of_model_config": {"rope_theta": 5},
+    "model_config": {"rope_theta": 5}, "overrides_of_model_kwargs": {"a": 1}, "type_of_model": "LlamaForCausalLM",
+    "base_model_config": "other/model", "bnb_config_kwargs": {"bnb_4bit_quant_type": "fp4"}, "relora": True,
+    "lisa_n_layers": 2, "unfrozen_parameters": ["lm_head"], "resize_token_embeddings_to_32x": True,
+    "shrink_embeddings": True, "added_tokens_overrides": {3: "<a>"}, "peft_init_lora_weights": "pissa",
+    "lora_model_dir": "./old-out", "load_in_8bit": True, "load_best_model_at_end": True}
+
+
+@pytest.mark.parametrize("key", NOT_FOLLOWED)
+def test_setting_that_step_4_cannot_follow(key, llama_run):
+    """モデルやトークナイザを base_model のものと変える設定は、学習の前に断る。消してあるのと同じ値なら、断らない。"""
+    error = refused(llama_run, **{key: NOT_FOLLOWED[key]})
+    assert f"{key} は使えません" in error and "手順4" in error
+    assert "学習は済んでいます" not in error
+
+
+@pytest.mark.parametrize("key, value", [("special_tokens", None), ("relora", False), ("tokens", [])])
+def test_setting_that_says_nothing(key, value, llama_run):
+    check_followed({key: value})

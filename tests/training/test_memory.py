@@ -7,8 +7,8 @@ import pytest
 from conftest import ROOT, run
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from quiz.training import memory
 from quiz.model import load_model
+from quiz.training import memory
 
 
 def test_weight_memory_is_what_loading_takes(llama):
@@ -23,19 +23,6 @@ def test_weight_memory_is_what_loading_takes(llama):
             size += state.absmax.numel() + state.state2.absmax.numel() * 4
     assert train * memory.GIB == pytest.approx(size, rel=0.01)
     assert n == sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(llama).parameters())
-
-
-def test_sharding_needs_less(llama):
-    """FSDP で分ければ、メモリは少なくて済む。ただし、読み込むときの重みの全体は要る。DeepSpeed は LoRA の分だけを分ける。"""
-    config = AutoConfig.from_pretrained(llama)
-
-    def need(world, **yaml):
-        yaml = {"load_in_4bit": True, "lora_r": 64, "micro_batch_size": 1, "gradient_checkpointing": True} | yaml
-        return memory.estimate(config, yaml, 16, "cuda", world)[1]
-
-    weights, whole = need(1, lora_r=0, micro_batch_size=0), need(1)
-    assert need(8) == whole and weights <= need(64, fsdp_config={"a": 1}) < need(2, fsdp_config={"a": 1}) < whole
-    assert weights < need(2, deepspeed="zero2.json") < whole
 
 
 def test_table_has_every_model(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 from conftest import DEMO, FAST, ROOT, edit_yaml, quiz_of, read, step, step_error, train
 
 from quiz import prompt
-from quiz.solving import one_by_one as plain
 from quiz.model import load_tokenizer
 from quiz.prompt import Question, eval_record, read_label, read_question
+from quiz.solving import one_by_one as plain
 
 
 @pytest.mark.parametrize("answer, label", [

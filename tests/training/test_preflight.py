@@ -3,8 +3,7 @@
 import shutil
 
 import pytest
-from conftest import CONFIG, edit_yaml, read, run, step, step_error
-from test_prepare import change_json
+from conftest import CONFIG, change_json, edit_yaml, read, run, step, step_error
 
 
 def edit(yaml, old, new):

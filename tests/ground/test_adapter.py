@@ -6,7 +6,7 @@ import shutil
 import pytest
 from conftest import edit_yaml, step, step_error
 
-from quiz.adapter import REPORT, as_trained, check_adapter, digest, find_model
+from quiz.adapter import RECORD, as_trained, check_adapter, file_digest, find_model
 from quiz.prompt import Question
 
 
@@ -50,7 +50,7 @@ def report(adapter, **changes):
     question = Question("問い?", ("あ", "い"), 1)
     record = {"finished": True, "steps_done": 3, "steps_planned": 3, "train_files": {}, "base_model": "some/model", "settings": {},
               "example": {"instruction": question.prompt, "output": question.answer}}
-    (adapter / REPORT).write_text(json.dumps(record | changes))
+    (adapter / RECORD).write_text(json.dumps(record | changes))
     return record["example"]
 
 
@@ -69,11 +69,11 @@ def test_training_file_changed_since(adapter, tmp_path):
     """学習した後で学習用ファイルが変わっていれば、そう言う。もうなければ、何も言わない。"""
     train = tmp_path / "train-5-inst.json"
     train.write_text("[]")
-    report(adapter, train_files={str(train): digest(train)})
+    report(adapter, train_files={str(train): file_digest(train)})
     assert not check_adapter(adapter)
     train.write_text("[{}]")
     assert f"今の {train} ではなく" in check_adapter(adapter)[0]
-    report(adapter, train_files={str(train): digest(train)})
+    report(adapter, train_files={str(train): file_digest(train)})
     assert f"{train} は {adapter} の学習に使った問題です" in check_adapter(adapter, [train])[0]
     train.unlink()
     assert not check_adapter(adapter)
@@ -83,14 +83,15 @@ def test_settings_of_the_training(adapter):
     """手順3のコマンドラインで変えた設定は、手順4でも同じになる。学習の記録がなければ、YAML のとおり。"""
     yaml = {"load_in_4bit": True, "tokenizer_type": "A", "base_model": "b"}
     assert as_trained(yaml, None) == as_trained(yaml, adapter) == yaml
-    report(adapter, settings={"load_in_4bit": False, "tokenizer_type": "A", "seed": 1})
-    assert as_trained(yaml, adapter) == yaml | {"load_in_4bit": False}
+    followed = {"load_in_4bit": False, "tokenizer_type": "A", "attn_implementation": "eager", "bf16": False, "fp16": True}
+    report(adapter, settings=followed | {"seed": 1})
+    assert as_trained(yaml, adapter) == yaml | followed
 
 
 def test_unfinished_adapter(adapter):
     """学習が途中のアダプタには問わない。途中のチェックポイントは、名指しすれば使える。"""
     report(adapter, finished=False, steps_done=2)
-    shutil.copytree(adapter, adapter / "checkpoint-2", ignore=shutil.ignore_patterns(REPORT))
+    shutil.copytree(adapter, adapter / "checkpoint-2", ignore=shutil.ignore_patterns(RECORD))
     config = {"base_model": "some/model", "output_dir": str(adapter)}
     with pytest.raises(SystemExit, match=r"途中です \(2/3 ステップ\)"):
         find_model(config, "q.yml")

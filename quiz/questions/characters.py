@@ -1,0 +1,33 @@
+"""文字の扱い: 1 行にする、同じ文字列とみなす、ほぼ同じとみなす。"""
+
+import re
+import unicodedata
+
+BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
+
+# 全角の英数字と記号と空白、半角のカタカナ (Unicode で <wide> か <narrow> の文字)。
+# ² や ① は、ここにない
+WIDTHS = re.compile(r"[\u3000\uff01-\uffee]+")
+
+
+def one_line(text):
+    """改行やタブを空白 1 つにし、前後の空白を除く。ほかの文字は変えない。
+
+    プロンプトは 1 行に 1 つの選択肢なので、選択肢の中に改行があってはならない。
+    """
+    return BREAKS.sub(" ", text).strip()
+
+
+def normalize(text):
+    """読む人に同じに見える文字列を、同じにする: 全角と半角、濁点の合成の違いだけを除く。
+
+    「？」と「?」、「ｶﾞ」と「ガ」は同じ。
+    「2⁸」と「28」、「kg」と「KG」、「else if」と「elseif」は違う。
+    """
+    usual_width = WIDTHS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    return unicodedata.normalize("NFC", usual_width)
+
+
+def loosely(text):
+    """ほぼ同じ文字列を、同じにする: 上付き文字など (NFKC)、空白、大文字と小文字の違いも除く。"""
+    return "".join(unicodedata.normalize("NFKC", text).split()).casefold()

@@ -1,0 +1,35 @@
+"""同じ文字列とみなすもの、違う文字列とみなすもの。"""
+
+import pytest
+
+from quiz.questions.characters import loosely, normalize, one_line
+
+SAME = [
+    ("ＡＢＣ？", "ABC?"), ("１２", "12"), ("ｶﾞｷﾞ", "ガギ"), ("か\u3099", "が"), ("カﾞ", "ガ"),
+    ("あ\u3000い", "あ い"), ("￥", "¥"), ("e\u0301", "é")]
+# 全角と半角、合成のほかは、どれも読む人には違う文字列
+DIFFERENT = [
+    ("2⁸", "28"), ("①", "1"), ("m²", "m2"), ("else if", "elseif"), ("kg", "KG"), ("H₂O", "HO₂"),
+    ("H₂O", "H²O"), ("Ⅰ", "I"), ("㎏", "kg"), ("½", "1⁄2"), ("ﬁ", "fi"), ("㈱", "(株)"), ("ª", "a"),
+    ("every day", "everyday"), ("1 MW", "1 mW"), ("𝑥", "x"), ("ー", "-")]
+
+
+@pytest.mark.parametrize("left, right", SAME)
+def test_same(left, right):
+    assert normalize(left) == normalize(right)
+
+
+@pytest.mark.parametrize("left, right", DIFFERENT)
+def test_different(left, right):
+    assert normalize(left) != normalize(right)
+
+
+def test_loosely():
+    """ほぼ同じ: 上付き文字、空白、大文字と小文字の違いも問わない。"""
+    assert loosely("２³ = 8") == loosely("23=8") and loosely("Wrong 2") == loosely("ＷＲＯＮＧ２")
+    assert loosely("東京") != loosely("京都")
+
+
+def test_one_line():
+    assert one_line(" あ\r\nい\tう\u2028え　お ") == "あ い う え　お"
+    assert one_line("m²  ①") == "m²  ①"
