@@ -1,4 +1,5 @@
-"""手順3の YAML とアダプタ: YAML を読み、どのモデルとアダプタに問うかを決め、アダプタの記録 (training.json) と照らし合わせる。"""
+"""手順3の YAML とアダプタ: YAML を読み、どのモデルとアダプタに問うかを決め、アダプタの記録
+(training.json) と照らし合わせる。"""
 
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -12,7 +13,8 @@ from quiz.prompt import read_question
 WEIGHTS = "adapter_model.safetensors"
 RECORD = "training.json"  # アダプタの隣に残す、学習の記録
 
-# 答えに関わる設定。手順3ではコマンドラインでも変えられるので、手順4は YAML ではなく学習の記録に従う。
+# 答えに関わる設定。手順3ではコマンドラインでも変えられるので、手順4は YAML
+# ではなく学習の記録に従う。
 FOLLOWED = ("load_in_4bit", "tokenizer_type", "attn_implementation", "bf16", "fp16")
 
 # 重みのファイルは大きいので、印は、等間隔の 16 か所を 1 MiB ずつ読んで作る。
@@ -36,14 +38,21 @@ class TrainingRecord:
     seconds: float = 0.0
     first_loss: float | None = None
     last_loss: float | None = None
-    curve: list = field(default_factory=list)  # エポックごとの {"epoch", "step", "accuracy", "probability"}
+    # エポックごとの {"epoch", "step", "accuracy", "probability"}
+    curve: list = field(default_factory=list)
     base_files: str | None = None  # 基のモデルのファイルの印 (base_digest)
     self_check: dict | None = None  # 学習の終わりに自分に問うた結果 (training/curve.py)
 
 
 # 記録を読むときに確かめる、必ずある項目とその型
-KINDS = {"base_model": str, "train_files": dict, "settings": dict, "finished": bool,
-         "steps_done": int, "steps_planned": int}
+KINDS = {
+    "base_model": str,
+    "train_files": dict,
+    "settings": dict,
+    "finished": bool,
+    "steps_done": int,
+    "steps_planned": int,
+}
 
 
 def read_config(path):
@@ -57,7 +66,10 @@ def read_config(path):
         fail(f"{path}:{line}: YAML として読めません。字下げと : の後の空白を確かめてください。")
     required = ("base_model", "output_dir")
     if not isinstance(config, dict) or not all(isinstance(config.get(k), str) for k in required):
-        fail(f"{path}:1: base_model か output_dir がありません。元の qlora-opencalm.yml と比べてください。")
+        fail(
+            f"{path}:1: base_model か output_dir がありません。元の qlora-opencalm.yml "
+            "と比べてください。"
+        )
     return config
 
 
@@ -84,7 +96,8 @@ def file_digest(path):
 
 
 def base_digest(base):
-    """基のモデルの、設定とトークナイザと重みのファイルの印。名前が同じでも、中身が替われば変わる。"""
+    """基のモデルの、設定とトークナイザと重みのファイルの印。名前が同じでも、中身が替われば変わる。
+    """
     from transformers.utils import cached_file
 
     folder = Path(cached_file(base, "config.json")).parent
@@ -104,7 +117,8 @@ def base_digest(base):
 
 
 def same_model(base, trained_on, adapter):
-    """アダプタを学習した基のモデル trained_on が base か。フォルダなら、名前ではなく実体で比べる。"""
+    """アダプタを学習した基のモデル trained_on が base か。フォルダなら、名前ではなく実体で比べる。
+    """
     if base == trained_on:
         return True
     # 相対パスは、学習したとき (output_dir のある所) から見たもの。
@@ -123,7 +137,10 @@ def find_model(config, config_path, model=None, use_base=False):
         if Path(model).is_file() or (looks_like_path and not Path(model).is_dir()):
             fail(f"--model {model} というフォルダはありません。場所を確かめてください。")
         if use_base:
-            fail("--base と --model は、どちらか 1 つにしてください (学習前のモデルなら --base だけ)。")
+            fail(
+                "--base と --model は、どちらか 1 つにしてください (学習前のモデルなら --base "
+                "だけ)。"
+            )
         if not Path(model, "adapter_config.json").exists():
             return model, None
     if use_base:
@@ -139,8 +156,11 @@ def find_model(config, config_path, model=None, use_base=False):
     _, saved = next(read_records(Path(adapter, "adapter_config.json"), todo))
     trained_on = saved.get("base_model_name_or_path") or ""
     if not same_model(base, trained_on, adapter):
-        fail(f"{adapter} は {trained_on} 用のアダプタで、{config_path} の base_model は {base} です。"
-             "そろえるか、学習し直してください。")
+        fail(
+            f"{adapter} は {trained_on} 用のアダプタで、{config_path} の base_model は {base} "
+            "です。"
+            "そろえるか、学習し直してください。"
+        )
     return base, adapter
 
 
@@ -150,13 +170,16 @@ def check_finished(adapter, launch, named):
     if not record or record.finished:
         return
     more = f" --output_dir {adapter} ..." if named else ""
-    fail(f"{adapter} の学習は途中です ({record.steps_done}/{record.steps_planned} ステップ)。"
-         f"始めたときと同じコマンドで続けてください: {launch}{more} "
-         f"(途中のものに解かせるなら --model {adapter}/checkpoint-...)。")
+    fail(
+        f"{adapter} の学習は途中です ({record.steps_done}/{record.steps_planned} ステップ)。"
+        f"始めたときと同じコマンドで続けてください: {launch}{more} "
+        f"(途中のものに解かせるなら --model {adapter}/checkpoint-...)。"
+    )
 
 
 def as_trained(config, adapter):
-    """config のうち、答えに関わる設定を、アダプタを学習したときのものにする。記録がなければ、そのまま。"""
+    """config のうち、答えに関わる設定を、アダプタを学習したときのものにする。記録がなければ、
+    そのまま。"""
     record = read_record(adapter) if adapter else None
     if record is None:
         return config
@@ -164,12 +187,15 @@ def as_trained(config, adapter):
 
 
 def check_base(base, adapter):
-    """基のモデルのファイルが、アダプタを学習したときのものでなければ終わる。記録がなければ、確かめない。"""
+    """基のモデルのファイルが、アダプタを学習したときのものでなければ終わる。記録がなければ、
+    確かめない。"""
     record = read_record(adapter)
     before = record.base_files if record else None
     if before and before != base_digest(base):
-        fail(f"{base} のファイルが、{adapter} を学習したときと違います。"
-             "元のモデルに戻すか、別の output_dir で手順3をやり直してください。")
+        fail(
+            f"{base} のファイルが、{adapter} を学習したときと違います。"
+            "元のモデルに戻すか、別の output_dir で手順3をやり直してください。"
+        )
 
 
 def check_adapter(adapter, quiz=()):
@@ -179,16 +205,24 @@ def check_adapter(adapter, quiz=()):
     """
     record = read_record(adapter)
     if record is None:
-        return [f"{Path(adapter, RECORD)} がないので、{adapter} をこの書式で最後まで学習したのか確かめられません。"]
+        return [
+            f"{Path(adapter, RECORD)} がないので、{adapter} "
+            "をこの書式で最後まで学習したのか確かめられません。"
+        ]
     try:
         read_question(record.example)
     except (ValueError, KeyError, TypeError):
-        fail(f"{adapter} は別の書式で学習したアダプタです。書式を元に戻すか、手順1からやり直してください。")
+        fail(
+            f"{adapter} は別の書式で学習したアダプタです。書式を元に戻すか、"
+            "手順1からやり直してください。"
+        )
 
     notes = []
     for path, before in record.train_files.items():
         if file_digest(path) not in (before, None):
-            notes.append(f"{adapter} は、今の {path} ではなく、書き換える前のもので学習したアダプタです。")
+            notes.append(
+                f"{adapter} は、今の {path} ではなく、書き換える前のもので学習したアダプタです。"
+            )
     for path in quiz:
         if file_digest(path) in record.train_files.values():
             notes.append(f"{path} は {adapter} の学習に使った問題です。正解率は実力を表しません。")

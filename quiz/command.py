@@ -14,7 +14,8 @@ WORDS = {
     r"argument (\S+)[^:]*: invalid int value: (.*)": r"\1 は整数にしてください (\2 ではなく)",
     r"argument (\S+)[^:]*: (.*)": r"\1: \2",
     r"the following arguments are required: (.*)": r"\1 がありません",
-    r"ambiguous option: (\S+) could match (.*)": r"\1 は、\2 のどれか分かりません"}
+    r"ambiguous option: (\S+) could match (.*)": r"\1 は、\2 のどれか分かりません",
+}
 
 
 class Once(argparse.Action):
@@ -46,7 +47,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def start(main):
-    """main() を実行する。Ctrl-C でも、読む相手 (| head など) が先に終わっても、traceback を出さない。"""
+    """main() を実行する。Ctrl-C でも、読む相手 (| head など) が先に終わっても、traceback
+    を出さない。"""
     try:
         main()
         sys.stdout.flush()
@@ -54,7 +56,10 @@ def start(main):
         # この後に Python が stdout を閉じるときにも、同じ例外が出ないように。
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        fail("中断しました。同じコマンドをもう一度実行してください (手順3と手順4は、続きから始まります)。")
+        fail(
+            "中断しました。同じコマンドをもう一度実行してください (手順3と手順4は、"
+            "続きから始まります)。"
+        )
 
 
 def whole_number(low, high=None):

@@ -16,19 +16,27 @@ KINDS = {
     b"\x1f\x8b": "gzip で圧縮したファイルです (gunzip で戻せます)",
     b"PK": "zip か Excel のファイルです",
     b"\xff\xfe": "UTF-16 のファイルです (UTF-8 で保存し直せます)",
-    b"\xfe\xff": "UTF-16 のファイルです (UTF-8 で保存し直せます)"}
+    b"\xfe\xff": "UTF-16 のファイルです (UTF-8 で保存し直せます)",
+}
 CP932 = "文字コードが CP932 です (iconv -f CP932 -t UTF-8 元のファイル > 新しいファイル)"
 CUT = "途中で切れています"
 REASONS = {
-    errno.ENOENT: "そこにありません", errno.EACCES: "許可がありません", errno.EISDIR: "フォルダです",
-    errno.ENOSPC: "空き容量がありません", errno.EROFS: "書き込めない場所です",
-    errno.ENOTDIR: "途中がフォルダではありません", errno.EDQUOT: "割り当てられた容量がありません"}
+    errno.ENOENT: "そこにありません",
+    errno.EACCES: "許可がありません",
+    errno.EISDIR: "フォルダです",
+    errno.ENOSPC: "空き容量がありません",
+    errno.EROFS: "書き込めない場所です",
+    errno.ENOTDIR: "途中がフォルダではありません",
+    errno.EDQUOT: "割り当てられた容量がありません",
+}
 # json の言う間違いと、その日本語
 GRAMMAR = {
-    "Expecting value": "値がありません", "Expecting ',' delimiter": ", か閉じ括弧がありません",
+    "Expecting value": "値がありません",
+    "Expecting ',' delimiter": ", か閉じ括弧がありません",
     "Expecting ':' delimiter": ": がありません",
     "Expecting property name enclosed in double quotes": '" で囲んだ名前がありません',
-    "Invalid control character at": '" が閉じていません'}
+    "Invalid control character at": '" が閉じていません',
+}
 # 記録と記録の間にあってよいもの。BOM は、ファイルをつないだときに途中にも来る。
 BETWEEN = re.compile("[\\s\\[\\],\ufeff]*")
 
@@ -119,7 +127,8 @@ def read_records(path, todo):
 
 
 def lock(path, busy):
-    """path (ファイルかフォルダ) を、このプロセスが終わるまで占める。ほかのプロセスのものなら、busy を言って終わる。"""
+    """path (ファイルかフォルダ) を、このプロセスが終わるまで占める。ほかのプロセスのものなら、busy
+    を言って終わる。"""
     try:
         # 開いたままにする: プロセスが終われば、どう終わっても解ける。
         handle = os.open(path, os.O_RDONLY)

@@ -9,8 +9,12 @@ from quiz.adapter import WEIGHTS, check_base
 from quiz.files import fail, reason
 
 # メモリが足りないときの例外の言い方。GPU とライブラリによって違う。
-OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED",
-                 "DefaultCPUAllocator")
+OUT_OF_MEMORY = (
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_SUPPORTED",
+    "DefaultCPUAllocator",
+)
 
 
 class AdapterMismatch(ValueError):
@@ -48,7 +52,8 @@ def load_tokenizer(base, config):
 
 
 def encode_prompts(tokenizer, base, prompts):
-    """プロンプトをトークン列のリストにする。モデルの tokenizer.json そのものの結果と違えば終わる。"""
+    """プロンプトをトークン列のリストにする。モデルの tokenizer.json そのものの結果と違えば終わる。
+    """
     from tokenizers import Tokenizer
     from transformers.utils import cached_file
 
@@ -61,14 +66,17 @@ def encode_prompts(tokenizer, base, prompts):
         chunk = prompts[i : i + 1000]
         expected = [e.ids for e in raw.encode_batch_fast(chunk, add_special_tokens=False)]
         if tokenizer(chunk, add_special_tokens=False)["input_ids"] != expected:
-            fail(f"{base} のトークン列が tokenizer.json と違います。"
-                 "tokenizer_type を PreTrainedTokenizerFast にして学習してください。")
+            fail(
+                f"{base} のトークン列が tokenizer.json と違います。"
+                "tokenizer_type を PreTrainedTokenizerFast にして学習してください。"
+            )
         encoded += tokenizer(chunk)["input_ids"]
     return encoded
 
 
 def precision(bf16, fp16, capability):
-    """計算の精度。bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら None)。"""
+    """計算の精度。bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら
+    None)。"""
     if capability is None:
         return "float32"
     if bf16 is False and fp16 is not True:
@@ -82,7 +90,8 @@ def precision(bf16, fp16, capability):
 def attention(config, model_config):
     """注意の計算のしかた (transformers の attn_implementation)。config は YAML の dict。
 
-    Gemma 2 は注意の値を softcapping で抑える。sdpa はこれを黙って省き、別の答えになるので、eager にする。
+    Gemma 2 は注意の値を softcapping で抑える。sdpa はこれを黙って省き、別の答えになるので、eager
+    にする。
     """
     if getattr(model_config.get_text_config(), "attn_logit_softcapping", None):
         return "eager"
@@ -117,7 +126,8 @@ def empty_model(model_config, config):
 
 
 def load_model(base, adapter, config, device):
-    """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。load_in_4bit なら nf4 に量子化する。"""
+    """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。load_in_4bit なら nf4
+    に量子化する。"""
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
@@ -131,13 +141,21 @@ def load_model(base, adapter, config, device):
     quantization = None
     if config.get("load_in_4bit"):  # Axolotl が学習のときに使う設定と同じ
         quantization = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype)
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
     model_config = read_model_config(base, config)
     model, found = AutoModelForCausalLM.from_pretrained(
-        base, dtype=dtype, quantization_config=quantization, device_map={"": device},
-        attn_implementation=attention(config, model_config), output_loading_info=True,
-        trust_remote_code=bool(config.get("trust_remote_code")))
+        base,
+        dtype=dtype,
+        quantization_config=quantization,
+        device_map={"": device},
+        attn_implementation=attention(config, model_config),
+        output_loading_info=True,
+        trust_remote_code=bool(config.get("trust_remote_code")),
+    )
     if found["missing_keys"]:  # transformers は、ない重みを黙って乱数で埋める
         raise ValueError(f"重み {sorted(found['missing_keys'])[0]} がありません")
     compute_exactly(model)
@@ -184,7 +202,8 @@ def attach_adapter(model, adapter):
 
 
 def why_unreadable(base, error):
-    """base (手元のフォルダか Hub の名前) のモデルを読めない理由と、次にすること。error はライブラリの例外。"""
+    """base (手元のフォルダか Hub の名前) のモデルを読めない理由と、次にすること。error
+    はライブラリの例外。"""
     from httpx import HTTPError
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -196,13 +215,21 @@ def why_unreadable(base, error):
     while cause := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(cause)
     if any(isinstance(e, (GatedRepoError, RepositoryNotFoundError)) for e in chain):
-        return ("Hub にその名前のモデルがないか、承認が要ります。名前 (手元のフォルダならその場所) を"
-                "確かめてください (承認の要るモデルは、先に hf auth login)")
+        return (
+            "Hub にその名前のモデルがないか、承認が要ります。名前 (手元のフォルダならその場所) "
+            "を"
+            "確かめてください (承認の要るモデルは、先に hf auth login)"
+        )
     # つながらないときの例外はいろいろで、最後は RuntimeError (閉じた接続) のこともある。
-    lost = any(isinstance(e, (OSError, HTTPError)) or "client has been closed" in str(e) for e in chain)
+    lost = any(
+        isinstance(e, (OSError, HTTPError)) or "client has been closed" in str(e) for e in chain
+    )
     if lost and not is_folder:
-        return ("Hub から取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめて、"
-                "同じコマンドをもう一度実行してください")
+        return (
+            "Hub から取得できません。名前 (手元のフォルダならその場所) "
+            "とネットワークを確かめて、"
+            "同じコマンドをもう一度実行してください"
+        )
     return f"{reason(error)}。base_model と output_dir を確かめてください"
 
 
@@ -216,8 +243,10 @@ def load(base, adapter, config, device, prompts):
         encoded = encode_prompts(tokenizer, base, prompts)
         model = load_model(base, adapter, config, device)
     except AdapterMismatch as e:
-        fail(f"{adapter} は {base} に合わないアダプタです ({e})。"
-             "学習したときのモデルとアダプタに戻すか、手順3をやり直してください。")
+        fail(
+            f"{adapter} は {base} に合わないアダプタです ({e})。"
+            "学習したときのモデルとアダプタに戻すか、手順3をやり直してください。"
+        )
     except Exception as e:  # 壊れた重み、足りないファイル、つながらない網: ライブラリごとに違う
         both = f"{base} と {adapter}" if adapter else base
         fail(f"{both} を読めません: {why_unreadable(base, e)}。")

@@ -1,11 +1,17 @@
-"""そのままでは学習できない形のモデルを、学習できる形のフォルダにする (どれかに当てはまるモデルだけ)。
+"""そのままでは学習できない形のモデルを、学習できる形のフォルダにする
+(どれかに当てはまるモデルだけ)。
 
-    python -m quiz.prepare_model rinna/nekomata-7b nekomata-7b     # YAML は base_model: ./nekomata-7b
+    python -m quiz.prepare_model rinna/nekomata-7b nekomata-7b     # YAML は base_model:
+    ./nekomata-7b
 
-- Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、重みの名前を付け替える。
-  学習時の長さ (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、そこまでを使える長さとする。
-- tokenizer.json がないモデル: 今あるファイルを正しく読めるクラスで読んで、tokenizer.json にする。SentencePiece の
-  ファイル (tokenizer.model など) だけのモデルでは、クラスによって空白や BOS や語の切り方が黙って変わるので、
+- Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、
+重みの名前を付け替える。
+  学習時の長さ (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、
+  そこまでを使える長さとする。
+- tokenizer.json がないモデル: 今あるファイルを正しく読めるクラスで読んで、tokenizer.json にする。
+SentencePiece の
+  ファイル (tokenizer.model など) だけのモデルでは、クラスによって空白や BOS
+  や語の切り方が黙って変わるので、
   いくつかの直し方を試し、SentencePiece そのものと同じトークン列になるものを使う。
 """
 
@@ -21,24 +27,36 @@ from quiz.model import quiet
 from quiz.prompt import Question
 
 # Qwen 第 1 世代の分かち方。数字は 1 字ずつ。
-PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-           r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 EOS = "<|endoftext|>"
 SPECIAL = [EOS, "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))]
 NAMES = {  # 重みの名前の、第 1 世代での並びと Qwen2 での並び
-    "transformer.wte": "model.embed_tokens", "transformer.ln_f": "model.norm",
-    "transformer.h": "model.layers", "ln_1": "input_layernorm", "ln_2": "post_attention_layernorm",
-    "attn.c_proj": "self_attn.o_proj", "mlp.w1": "mlp.up_proj", "mlp.w2": "mlp.gate_proj",
-    "mlp.c_proj": "mlp.down_proj"}
+    "transformer.wte": "model.embed_tokens",
+    "transformer.ln_f": "model.norm",
+    "transformer.h": "model.layers",
+    "ln_1": "input_layernorm",
+    "ln_2": "post_attention_layernorm",
+    "attn.c_proj": "self_attn.o_proj",
+    "mlp.w1": "mlp.up_proj",
+    "mlp.w2": "mlp.gate_proj",
+    "mlp.c_proj": "mlp.down_proj",
+}
 
 # トークン列を比べる文。全角、漢字の拡張面、絵文字、続く空白、記号を含む。
-SAMPLES = [Question("和名は? ＡＢ１２ 𠮷 😀", ("クリオネ", "x  y"), 0).prompt,
-           Question("2³ = 8 は「正しい」か、\tそれとも…?", ("はい", "いいえ"), 1).prompt,
-           "### 回答:\n2: クリオネ", "3: Café (1998年)"]
+SAMPLES = [
+    Question("和名は? ＡＢ１２ 𠮷 😀", ("クリオネ", "x  y"), 0).prompt,
+    Question("2³ = 8 は「正しい」か、\tそれとも…?", ("はい", "いいえ"), 1).prompt,
+    "### 回答:\n2: クリオネ",
+    "3: Café (1998年)",
+]
 
 
 def qwen_config(old):
-    """Qwen の config.json (dict) から Qwen2Config を作る。同じ関数にならない設定なら ValueError。"""
+    """Qwen の config.json (dict) から Qwen2Config を作る。同じ関数にならない設定なら ValueError。
+    """
     from transformers import Qwen2Config
 
     head_size = old["hidden_size"] // old["num_attention_heads"]
@@ -46,7 +64,13 @@ def qwen_config(old):
     for key, value in needed.items():
         if old.get(key) != value:
             raise ValueError(f"Qwen2 の形に直せない設定です ({key}: {old.get(key)})")
-    kept = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "tie_word_embeddings")
+    kept = (
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "tie_word_embeddings",
+    )
     return Qwen2Config(
         **{key: old[key] for key in kept},
         num_key_value_heads=old["num_attention_heads"],
@@ -54,7 +78,10 @@ def qwen_config(old):
         intermediate_size=old["intermediate_size"] // 2,  # 第 1 世代の値は、二つの枝を合わせた幅
         rms_norm_eps=old["layer_norm_epsilon"],
         rope_parameters={"rope_type": "default", "rope_theta": float(old["rotary_emb_base"])},
-        architectures=["Qwen2ForCausalLM"], bos_token_id=None, eos_token_id=None)
+        architectures=["Qwen2ForCausalLM"],
+        bos_token_id=None,
+        eos_token_id=None,
+    )
 
 
 def prepare_qwen(folder, config):
@@ -74,7 +101,8 @@ def prepare_qwen(folder, config):
     changes.append(WeightConverter("attn.c_attn", parts, [Chunk(dim=0)]))
     register_checkpoint_conversion_mapping("qwen2", changes, overwrite=True)
     model, found = Qwen2ForCausalLM.from_pretrained(
-        folder, config=qwen_config(config), dtype="auto", output_loading_info=True)
+        folder, config=qwen_config(config), dtype="auto", output_loading_info=True
+    )
     if found["missing_keys"]:  # transformers は、ない重みを黙って乱数で埋める
         raise ValueError(f"重み {sorted(found['missing_keys'])[0]} がありません")
     for path in folder.glob("*.safetensors*"):
@@ -85,7 +113,8 @@ def prepare_qwen(folder, config):
 
 
 def sentencepiece_file(folder):
-    """folder にある SentencePiece のファイル (tokenizer.model、spiece.model など)。なければ None。"""
+    """folder にある SentencePiece のファイル (tokenizer.model、spiece.model など)。なければ None。
+    """
     return next(iter(sorted(folder.glob("*.model"))), None)
 
 
@@ -102,7 +131,8 @@ def with_prefix(folder):
 
 
 def prepare_sentencepiece(folder, path):
-    """path (SentencePiece のファイル) を tokenizer.json に直し、SentencePiece と同じトークン列になることを確かめる。"""
+    """path (SentencePiece のファイル) を tokenizer.json に直し、SentencePiece
+    と同じトークン列になることを確かめる。"""
     from sentencepiece import SentencePieceProcessor
     from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
@@ -111,7 +141,11 @@ def prepare_sentencepiece(folder, path):
     of_llama = "Llama" in config.get("tokenizer_class", "Llama")
     start = [original.bos_id()] if config.get("add_bos_token", of_llama) else []
     expected = [start + original.encode(text) for text in SAMPLES]
-    for way in (LlamaTokenizer.from_pretrained, PreTrainedTokenizerFast.from_pretrained, with_prefix):
+    for way in (
+        LlamaTokenizer.from_pretrained,
+        PreTrainedTokenizerFast.from_pretrained,
+        with_prefix,
+    ):
         try:
             way(folder).save_pretrained(folder)
             made = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -126,7 +160,8 @@ def prepare_sentencepiece(folder, path):
 
 
 def why_prepare(base):
-    """base (hugging face のモデル名、または手元のフォルダ) を直さなければならない理由。そのまま使えるなら None。"""
+    """base (hugging face のモデル名、または手元のフォルダ) を直さなければならない理由。
+    そのまま使えるなら None。"""
     from transformers import PreTrainedConfig
     from transformers.utils import cached_file
 
@@ -145,7 +180,9 @@ def fetch(source, folder):
     if Path(source).is_dir():
         shutil.copytree(source, folder)
         return
-    weights = "*.safetensors" if ".safetensors" in str(list_repo_files(source)) else "pytorch_model*.bin"
+    weights = (
+        "*.safetensors" if ".safetensors" in str(list_repo_files(source)) else "pytorch_model*.bin"
+    )
     wanted = ["*.json", "*.tiktoken", "*.model", "merges.txt", weights]
     snapshot_download(source, local_dir=folder, allow_patterns=wanted)
 
@@ -196,9 +233,15 @@ def main():
         try:
             prepare(args.source, made)
         except (OSError, ValueError, KeyError, HTTPError) as e:
-            fail(f"{args.source}: {explain(args.source, e)}。モデル名、ネットワーク、空き容量を確かめてください。")
+            fail(
+                f"{args.source}: {explain(args.source, e)}。モデル名、ネットワーク、"
+                "空き容量を確かめてください。"
+            )
         made.rename(args.output)
-    print(f"{args.output} に書きました。qlora-opencalm.yml の 1 行目を base_model: {args.output} にしてください。")
+    print(
+        f"{args.output} に書きました。qlora-opencalm.yml の 1 行目を base_model: {args.output} "
+        "にしてください。"
+    )
 
 
 def explain(source, error):

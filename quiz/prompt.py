@@ -1,6 +1,7 @@
 """問題とプロンプト。書式を決めるのは、このファイルの 4 つの文字列だけである。
 
-書式を変えるときは、この 4 つを書き換えて手順1からやり直す。問題を読み戻す正規表現も、回答の読み取りも、これから作る。
+書式を変えるときは、この 4 つを書き換えて手順1からやり直す。問題を読み戻す正規表現も、
+回答の読み取りも、これから作る。
 """
 
 import re
@@ -9,13 +10,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from string import Formatter
 
-# モデルに見せる書式。学習したモデルはこの並びを覚えているので、評価も 1 文字違わず同じでなければならない。
-TRAIN_PROMPT = ("以下の問題について、{labels}の選択肢から選んで答えてください。\n\n問題: {question} \n"
-                "選択肢\n\n{choices}\n\n\n### 回答:\n")
+# モデルに見せる書式。学習したモデルはこの並びを覚えているので、評価も 1
+# 文字違わず同じでなければならない。
+TRAIN_PROMPT = (
+    "以下の問題について、{labels}の選択肢から選んで答えてください。\n\n問題: "
+    "{question} \n"
+    "選択肢\n\n{choices}\n\n\n### 回答:\n"
+)
 # quiz.json の書式 (チュートリアルと同じ)。モデルには見せず、TRAIN_PROMPT に直して問う。
 EVAL_INSTRUCTION = "以下の問題について、{labels}から選んで答えてください。\n問題: {question}\n"
 EVAL_INPUT = "{choices}\n\n\n"
-# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、選択肢の書き間違いでは不正解にならない
+# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、
+# 選択肢の書き間違いでは不正解にならない
 # (番号は選択肢より前に置く)。
 ANSWER = "{label}: {choice}"
 
@@ -56,8 +62,11 @@ class Question:
 
 def eval_record(question):
     """quiz.json の 1 件。"""
-    return {"instruction": question.fill(EVAL_INSTRUCTION), "input": question.fill(EVAL_INPUT),
-            "output": question.answer}
+    return {
+        "instruction": question.fill(EVAL_INSTRUCTION),
+        "input": question.fill(EVAL_INPUT),
+        "output": question.answer,
+    }
 
 
 @cache
@@ -72,7 +81,8 @@ def pattern(template):
 
 
 def read_question(record):
-    """学習用か評価用の 1 件を Question に戻す。書式が違うか、output が選択肢の 1 つでなければ ValueError。"""
+    """学習用か評価用の 1 件を Question に戻す。書式が違うか、output が選択肢の 1 つでなければ
+    ValueError。"""
     template = TRAIN_PROMPT
     text = record["instruction"]
     if record.get("input"):
@@ -111,7 +121,8 @@ def read_label(answer, choices=()):
 
 
 def read_choice(answer):
-    """回答の行から、番号の後の文字 (選択肢) を読む。「2: クリオネ」→ "クリオネ"。その形でなければ ""。"""
+    """回答の行から、番号の後の文字 (選択肢) を読む。「2: クリオネ」→ "クリオネ"。その形でなければ
+    ""。"""
     match = pattern(ANSWER).fullmatch(answer)
     return match["choice"] if match else ""
 

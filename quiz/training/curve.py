@@ -1,6 +1,8 @@
-"""学習曲線: 学習の途中のモデルが、quiz.json をどれだけ解けるか。学習の前と各エポックの終わりに測る。
+"""学習曲線: 学習の途中のモデルが、quiz.json をどれだけ解けるか。
+学習の前と各エポックの終わりに測る。
 
-最後の値は、学習したモデルが自分に問うた結果 (self_check) として記録に残る。手順4は、同じ問題を同じ精度で
+最後の値は、学習したモデルが自分に問うた結果 (self_check) として記録に残る。手順4は、
+同じ問題を同じ精度で
 解いたとき、これと比べて、学習したモデルに問うているかを確かめる。
 """
 
@@ -49,7 +51,8 @@ def label_scores(model, tokenizer, questions, prompts, rows):
 
 
 class Curve(TrainerCallback):
-    """学習の前と、各エポックの終わりに測り、学習の記録 (TensorBoard と trainer_state.json) に加える。"""
+    """学習の前と、各エポックの終わりに測り、学習の記録 (TensorBoard と trainer_state.json)
+    に加える。"""
 
     def __init__(self, trainer, cfg, questions, dtype):
         self.trainer = trainer
@@ -61,19 +64,28 @@ class Curve(TrainerCallback):
         fitting = [(q, p) for q, p in zip(questions, prompts) if len(p) < cfg.sequence_len]
         self.questions = [q for q, _ in fitting]
         self.prompts = [p for _, p in fitting]
-        self.about = {"questions": questions_digest(self.questions), "n": len(fitting), "dtype": f"torch.{dtype}"}
+        self.about = {
+            "questions": questions_digest(self.questions),
+            "n": len(fitting),
+            "dtype": f"torch.{dtype}",
+        }
 
     def measure(self, model):
         """測って、記録に加える。確率が数でなければ、1 行で終わる。"""
         model.eval()
-        # どのプロセスも同じ問題を解く: 重みを分けて持つ方法 (FSDP など) では、全員がそろわないと計算できない。
+        # どのプロセスも同じ問題を解く: 重みを分けて持つ方法 (FSDP など) では、
+        # 全員がそろわないと計算できない。
         with self.trainer.accelerator.autocast():
             accuracy, probability = label_scores(
-                model, self.trainer.processing_class, self.questions, self.prompts, self.rows)
+                model, self.trainer.processing_class, self.questions, self.prompts, self.rows
+            )
         model.train()
         if not math.isfinite(probability):
-            fail("モデルの出す確率が数ではありません (NaN)。base_model が壊れているか、計算の精度が合っていません。"
-                 "別のモデルにするか、bf16: false と fp16: false にしてください。")
+            fail(
+                "モデルの出す確率が数ではありません (NaN)。base_model が壊れているか、"
+                "計算の精度が合っていません。"
+                "別のモデルにするか、bf16: false と fp16: false にしてください。"
+            )
         self.trainer.log({ACCURACY: accuracy, PROBABILITY: probability})
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
@@ -91,6 +103,12 @@ def points(history):
     found = []
     for log in history:
         if ACCURACY in log:
-            found.append({"epoch": round(log.get("epoch", 0), 2), "step": log["step"],
-                          "accuracy": log[ACCURACY], "probability": log.get(PROBABILITY)})
+            found.append(
+                {
+                    "epoch": round(log.get("epoch", 0), 2),
+                    "step": log["step"],
+                    "accuracy": log[ACCURACY],
+                    "probability": log.get(PROBABILITY),
+                }
+            )
     return found

@@ -30,14 +30,17 @@ def available():
     capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST_GPU:
         name = torch.cuda.get_device_name(device)
-        raise WrongSetting(f"この GPU ({name}) は、今の PyTorch では動きません。"
-                           "T4 か RTX 20 以降を使ってください。")
+        raise WrongSetting(
+            f"この GPU ({name}) は、今の PyTorch では動きません。"
+            "T4 か RTX 20 以降を使ってください。"
+        )
     free, _ = torch.cuda.mem_get_info(device)
     return free / GIB, capability
 
 
 def check_hidden_gpu(cuda_version):
-    """GPU があるのに PyTorch から使えないなら、その理由を言う。cuda_version は torch の CUDA の版。"""
+    """GPU があるのに PyTorch から使えないなら、その理由を言う。cuda_version は torch の CUDA の版。
+    """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     driver = shutil.which("nvidia-smi")
     if hidden or not driver:
@@ -47,16 +50,22 @@ def check_hidden_gpu(cuda_version):
         return
     why = "ドライバは 580.65 以降が要ります"
     if cuda_version is None:
-        why = "入っているのが CPU 版の torch です。pip install --force-reinstall torch で入れ直せます"
-    raise WrongSetting(f"GPU があるのに、PyTorch から使えません ({why})。CPU で学習するなら、"
-                       "コマンドの前に CUDA_VISIBLE_DEVICES= を付けてください。")
+        why = (
+            "入っているのが CPU 版の torch です。pip install --force-reinstall torch で入れ直せます"
+        )
+    raise WrongSetting(
+        f"GPU があるのに、PyTorch から使えません ({why})。CPU で学習するなら、"
+        "コマンドの前に CUDA_VISIBLE_DEVICES= を付けてください。"
+    )
 
 
 def estimate(model_config, yaml, length, device="cuda"):
     """(パラメータ数, 学習に要る 1 プロセスの GiB) を返す。
 
-    model_config は transformers の設定、yaml は YAML の dict、device は cuda か cpu。length トークンの行が
-    micro_batch_size 個並ぶとき。重みのほか、層ごとの入力と、計算し直す 1 層、logits の分を数えた概算。
+    model_config は transformers の設定、yaml は YAML の dict、device は cuda か cpu。length
+    トークンの行が
+    micro_batch_size 個並ぶとき。重みのほか、層ごとの入力と、計算し直す 1 層、logits
+    の分を数えた概算。
     CUDA そのものの約 0.5 GiB は含まない。
     """
     import torch

@@ -1,7 +1,10 @@
-"""手順3で Axolotl が呼ぶプラグイン (YAML の plugins:)。学習の前に点検し、途中を 1 行で見せ、終わったら記録を残す。
+"""手順3で Axolotl が呼ぶプラグイン (YAML の plugins:)。学習の前に点検し、途中を 1 行で見せ、
+終わったら記録を残す。
 
-Axolotl が呼ぶ順: register (YAML を読んだ直後) → モデルを読む (post_model_build、pre_lora_load、post_lora_load、
-post_model_load) → post_trainer_create → 学習 → post_train → post_train_unload (アダプタを書いた後)。
+Axolotl が呼ぶ順: register (YAML を読んだ直後) → モデルを読む (post_model_build、pre_lora_load、
+post_lora_load、
+post_model_load) → post_trainer_create → 学習 → post_train → post_train_unload
+(アダプタを書いた後)。
 """
 
 import os
@@ -64,7 +67,8 @@ class Plugin(BasePlugin):
         try:
             self.prepare(cfg, speaks)
         except SystemExit as e:
-            # どのプロセスも同じことに気付く。話すのは計算機ごとに 1 つで、ほかは、まとめて止められるのを待つ。
+            # どのプロセスも同じことに気付く。話すのは計算機ごとに 1 つで、ほかは、
+            # まとめて止められるのを待つ。
             if e.code and not speaks:
                 time.sleep(PATIENCE)
             raise
@@ -77,7 +81,8 @@ class Plugin(BasePlugin):
         cfg.bf16 = plan.dtype == "bfloat16"
         cfg.fp16 = plan.dtype == "float16"
         cfg.attn_implementation = plan.attention
-        cfg.is_preprocess = True  # Axolotl は前回のトークン列を、ファイルの中身が変わっていても使い回す
+        # Axolotl は前回のトークン列を、ファイルの中身が変わっていても使い回す
+        cfg.is_preprocess = True
         self.dtype = plan.dtype
         self.record = describe(cfg, world, plan.n_questions)
         self.next = next_command(cfg, path)
@@ -90,7 +95,10 @@ class Plugin(BasePlugin):
         previous = find_previous(cfg.output_dir, self.record)
         if previous and (previous.finished or complete(cfg.output_dir, previous)):
             if speaks:
-                print(f"{cfg.output_dir} の学習は済んでいます (やり直すなら、別の output_dir で)。次は: {self.next}")
+                print(
+                    f"{cfg.output_dir} の学習は済んでいます (やり直すなら、別の output_dir で)。"
+                    f"次は: {self.next}"
+                )
             sys.exit()
         checkpoint = previous.checkpoint if previous else None
         if checkpoint:
@@ -104,14 +112,24 @@ class Plugin(BasePlugin):
         print(plan.summary)
         for note in plan.notes:
             print(f"注意: {note}")
-        beginning = f"{checkpoint.name} の続きから始めます。" if checkpoint else "モデルを読み、学習を始めます。"
+        beginning = (
+            f"{checkpoint.name} の続きから始めます。"
+            if checkpoint
+            else "モデルを読み、学習を始めます。"
+        )
         graph = f"tensorboard --logdir {shlex.quote(cfg.output_dir)}"
-        print(f"{beginning}詳しい記録は {Path(cfg.output_dir, LOG)}、損失のグラフは別の端末で {graph}")
+        print(
+            f"{beginning}詳しい記録は {Path(cfg.output_dir, LOG)}、損失のグラフは別の端末で {graph}"
+        )
         if cfg.learning_curve and not self.questions:
-            print(f"{cfg.learning_curve} がないので、学習の途中の正解率は測りません (手順2で作れます)。")
+            print(
+                f"{cfg.learning_curve} がないので、学習の途中の正解率は測りません "
+                "(手順2で作れます)。"
+            )
 
     def post_model_build(self, cfg, model):
-        # トークナイザの語彙の方が大きいモデル (gemma-3) では、Axolotl が埋め込みを広げ、アダプタにも 2 つ書く。
+        # トークナイザの語彙の方が大きいモデル (gemma-3) では、Axolotl が埋め込みを広げ、
+        # アダプタにも 2 つ書く。
         # 広げた分のトークンは問題に出てこない (点検で確かめた) ので、広げさせない。
         model.resize_token_embeddings = lambda *args, **kwargs: model.get_input_embeddings()
 
@@ -129,8 +147,11 @@ class Plugin(BasePlugin):
         expected = shapes_of(asked)
         if trained != expected:
             names = sorted(set(trained.items()) ^ set(expected.items()))
-            fail(f"{cfg.base_model} のアダプタは、手順4が読むモデルに合わない形になります ({names[0][0]} など)。"
-                 "docs/models.md の表のモデルを使ってください。")
+            fail(
+                f"{cfg.base_model} のアダプタは、手順4が読むモデルに合わない形になります "
+                f"({names[0][0]} など)。"
+                "docs/models.md の表のモデルを使ってください。"
+            )
 
     def post_model_load(self, cfg, model):
         compute_exactly(model)  # 学習の途中で評価しても、重みが並べ替えられないように
@@ -150,7 +171,8 @@ class Plugin(BasePlugin):
             trainer.add_callback(curve)
 
     def check_rows(self, cfg, trainer):
-        """Axolotl が使う行が、学習用ファイルのすべての問題の、手順4の問い方のとおりの行であることを確かめる。"""
+        """Axolotl が使う行が、学習用ファイルのすべての問題の、
+        手順4の問い方のとおりの行であることを確かめる。"""
         if cfg.train_on_inputs or cfg.sample_packing:
             return
         questions = []
@@ -163,32 +185,43 @@ class Plugin(BasePlugin):
             fail(f"{e}。last_run_prepared フォルダを消して、もう一度実行してください。")
 
     def check_base(self, cfg):
-        """基のモデルのファイルの印を記録に加える。続きからなら、始めたときと同じであることを確かめる。"""
+        """基のモデルのファイルの印を記録に加える。続きからなら、
+        始めたときと同じであることを確かめる。"""
         mark = base_digest(cfg.base_model)
         if cfg.resume_from_checkpoint:
             previous = find_previous(cfg.output_dir, self.record)
             if previous.record.base_files not in (None, mark):
-                fail(f"{cfg.base_model} のファイルが、学習を始めたときと違います。"
-                     "元に戻すか、別の output_dir で始めてください。")
+                fail(
+                    f"{cfg.base_model} のファイルが、学習を始めたときと違います。"
+                    "元に戻すか、別の output_dir で始めてください。"
+                )
         self.record = replace(self.record, base_files=mark)
 
     def post_train(self, cfg, model):
         # 損失の表示は、数でない値を飛ばす。
         for p in model.parameters():
             if p.requires_grad and not p.isfinite().all():
-                fail("学習が発散しました (重みが数でなくなった)。learning_rate を小さくし、別の output_dir でやり直してください。")
+                fail(
+                    "学習が発散しました (重みが数でなくなった)。learning_rate を小さくし、別の "
+                    "output_dir でやり直してください。"
+                )
 
     def post_train_unload(self, cfg):
         self.recorder.write(finished=True)
         if not self.recorder.state.is_world_process_zero:
             return
         done = self.recorder.record
-        text = (f"学習しました: {done.questions} 問、{done.epochs:g} エポック"
-                f" ({done.steps_done}/{done.steps_planned} ステップ)、{done.seconds:.0f} 秒")
+        text = (
+            f"学習しました: {done.questions} 問、{done.epochs:g} エポック"
+            f" ({done.steps_done}/{done.steps_planned} ステップ)、{done.seconds:.0f} 秒"
+        )
         if done.first_loss:
             text += f"、損失 {done.first_loss:.3f} → {done.last_loss:.3f}"
         print(text)
         if done.curve:
             accuracies = "  ".join(f"{point['accuracy']:.3f}" for point in done.curve)
-            print(f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): {accuracies}")
+            print(
+                f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): "
+                f"{accuracies}"
+            )
         print(f"{cfg.output_dir} に書きました (記録は {RECORD})。次は: {self.next}")

@@ -1,10 +1,13 @@
 """学習の記録 (output_dir の training.json) を書き、前の学習のものと比べる。
 
-    {"base_model": "...", "train_files": {"train-5-inst.json": "中身の sha256"}, "questions": 895,
-     "example": {学習に使った最初の 1 件}, "settings": {YAML とコマンドラインの設定}, "epochs": 3.0,
-     "steps_done": 336, "steps_planned": 336, "finished": true, "seconds": 108.0, "first_loss": 8.8, "last_loss": 0.1,
-     "curve": [{"epoch": 0, "step": 0, "accuracy": 0.84, "probability": 0.4}, ...], "base_files": "モデルの印",
-     "self_check": {"questions": "問題の印", "n": 179, "dtype": "torch.float32", "accuracy": 0.99, "probability": 0.98}}
+{"base_model": "...", "train_files": {"train-5-inst.json": "中身の sha256"}, "questions": 895,
+ "example": {学習に使った最初の 1 件}, "settings": {YAML とコマンドラインの設定}, "epochs": 3.0,
+ "steps_done": 336, "steps_planned": 336, "finished": true, "seconds": 108.0, "first_loss":
+ 8.8, "last_loss": 0.1,
+ "curve": [{"epoch": 0, "step": 0, "accuracy": 0.84, "probability": 0.4}, ...], "base_files":
+ "モデルの印",
+ "self_check": {"questions": "問題の印", "n": 179, "dtype": "torch.float32", "accuracy": 0.99,
+ "probability": 0.98}}
 """
 
 import json
@@ -25,9 +28,22 @@ from quiz.training.curve import points
 from quiz.training.screen import LOG
 
 # 学習の結果に関わらない設定。ほかが 1 つでも違えば、別の学習である。
-HARMLESS = {"axolotl_config_path", "base_model", "output_dir", "resume_from_checkpoint", "plugins",
-            "learning_curve", "is_preprocess", "dataset_num_proc", "logging_steps", "use_tensorboard",
-            "save_strategy", "save_steps", "saves_per_epoch", "save_total_limit"}
+HARMLESS = {
+    "axolotl_config_path",
+    "base_model",
+    "output_dir",
+    "resume_from_checkpoint",
+    "plugins",
+    "learning_curve",
+    "is_preprocess",
+    "dataset_num_proc",
+    "logging_steps",
+    "use_tensorboard",
+    "save_strategy",
+    "save_steps",
+    "saves_per_epoch",
+    "save_total_limit",
+}
 
 
 @dataclass(frozen=True)
@@ -60,17 +76,22 @@ def last_checkpoint(folder):
 
 
 def occupy(folder):
-    """output_dir を作り、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1 行で終わる。"""
+    """output_dir を作り、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1
+    行で終わる。"""
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as e:
         fail(f"output_dir の {folder} を作れません ({reason(e)})。別の場所にしてください。")
-    lock(folder, f"{folder} では、もう 1 つの学習が動いています。終わるのを待つか、"
-                 "その端末で Ctrl-C を押してください。")
+    lock(
+        folder,
+        f"{folder} では、もう 1 つの学習が動いています。終わるのを待つか、"
+        "その端末で Ctrl-C を押してください。",
+    )
 
 
 def differences(old, new, folder):
-    """2 つの学習の TrainingRecord で違うもの (「名前: 前は …、今は …」) のリスト。folder は old のアダプタのフォルダ。"""
+    """2 つの学習の TrainingRecord で違うもの (「名前: 前は …、今は …」) のリスト。folder は old
+    のアダプタのフォルダ。"""
     before = {"base_model": old.base_model, **old.settings}
     after = {"base_model": new.base_model, **new.settings}
     if same_model(new.base_model, old.base_model, folder):
@@ -89,7 +110,8 @@ def differences(old, new, folder):
 
 
 def find_previous(folder, new):
-    """folder にある、new と同じ学習の Previous。まだ何もなければ None。別の学習のものがあれば、1 行で終わる。"""
+    """folder にある、new と同じ学習の Previous。まだ何もなければ None。別の学習のものがあれば、1
+    行で終わる。"""
     old = read_record(folder)
     checkpoint = last_checkpoint(folder)
     names = {path.name for path in Path(folder).glob("*")}
@@ -121,13 +143,20 @@ def describe(cfg, world, n_questions):
     settings = {key: value for key, value in cfg.to_dict().items() if key not in HARMLESS}
     settings["processes"] = world
     return TrainingRecord(
-        base_model=cfg.base_model, train_files={path: file_digest(path) for path in files}, example=example,
-        settings=json.loads(json.dumps(settings, default=str)), finished=False, steps_done=0, steps_planned=0,
-        questions=n_questions)
+        base_model=cfg.base_model,
+        train_files={path: file_digest(path) for path in files},
+        example=example,
+        settings=json.loads(json.dumps(settings, default=str)),
+        finished=False,
+        steps_done=0,
+        steps_planned=0,
+        questions=n_questions,
+    )
 
 
 def complete(folder, previous):
-    """最後のチェックポイントまで書いて止まった学習なら、そのアダプタを仕上がりとして置き、True を返す。
+    """最後のチェックポイントまで書いて止まった学習なら、そのアダプタを仕上がりとして置き、True
+    を返す。
 
     Trainer に続けさせると、max_steps で止まった学習では 1 ステップ余計に進む。
     """
@@ -146,7 +175,8 @@ def write_record(folder, record):
 
 
 class Recorder(TrainerCallback):
-    """学習の記録を training.json に書く。about は、学習曲線の問う問題と精度 (測らないなら None)。"""
+    """学習の記録を training.json に書く。about は、学習曲線の問う問題と精度 (測らないなら None)。
+    """
 
     def __init__(self, folder, record, about):
         self.folder = folder
@@ -174,8 +204,16 @@ class Recorder(TrainerCallback):
             self_check = self.about | {key: last[key] for key in ("accuracy", "probability")}
         seconds = self.seconds_before + time.perf_counter() - self.begin
         self.record = replace(
-            self.record, epochs=round(self.state.epoch or 0, 2), steps_done=self.state.global_step,
-            steps_planned=self.state.max_steps, finished=finished, seconds=round(seconds, 1),
-            first_loss=losses[0], last_loss=losses[-1], curve=curve, self_check=self_check)
+            self.record,
+            epochs=round(self.state.epoch or 0, 2),
+            steps_done=self.state.global_step,
+            steps_planned=self.state.max_steps,
+            finished=finished,
+            seconds=round(seconds, 1),
+            first_loss=losses[0],
+            last_loss=losses[-1],
+            curve=curve,
+            self_check=self_check,
+        )
         if self.state.is_world_process_zero:
             write_record(self.folder, self.record)

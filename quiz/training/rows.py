@@ -32,25 +32,41 @@ def check_first_row(tokenizer, yaml, row, expected):
     ids, labels = expected
     prompt_length = labels.count(IGNORED)
     if ids[prompt_length - 1] == tokenizer.eos_token_id:
-        raise WrongSetting(f"{yaml['base_model']} のトークナイザは、どの文の終わりにも終わりの記号を付けるので、"
-                           "プロンプトが終わったことになり、学習できません。別のモデルを使ってください。", "base_model")
+        raise WrongSetting(
+            f"{yaml['base_model']} のトークナイザは、"
+            "どの文の終わりにも終わりの記号を付けるので、"
+            "プロンプトが終わったことになり、学習できません。"
+            "別のモデルを使ってください。",
+            "base_model",
+        )
     kind = UserDefinedDatasetConfig(**yaml["datasets"][0]["type"])
     made = load(tokenizer, DictDefault(yaml), kind).tokenize_prompt(row)
     made_ids = tuple(made["input_ids"])
     if made_ids == ids:
         return
-    between = tokenizer.convert_ids_to_tokens(made_ids[prompt_length : len(made_ids) - len(ids) + prompt_length])
+    between = tokenizer.convert_ids_to_tokens(
+        made_ids[prompt_length : len(made_ids) - len(ids) + prompt_length]
+    )
     shown = f"「{''.join(between)}」が入り" if between else "並びが変わり"
-    raise WrongSetting(f"{yaml['base_model']} のトークナイザでは、Axolotl の作る行のプロンプトと回答の間に{shown}、"
-                       "手順4と違う問い方の学習になります。別のモデルを使ってください。", "base_model")
+    raise WrongSetting(
+        f"{yaml['base_model']} のトークナイザでは、Axolotl "
+        f"の作る行のプロンプトと回答の間に{shown}、"
+        "手順4と違う問い方の学習になります。別のモデルを使ってください。",
+        "base_model",
+    )
 
 
 def check_dataset(dataset, expected):
-    """Axolotl が学習に使う行 dataset が、順を除いて expected とすべて同じか。違えば、その理由の ValueError。"""
+    """Axolotl が学習に使う行 dataset が、順を除いて expected とすべて同じか。違えば、その理由の
+    ValueError。"""
     if len(dataset) != len(expected):
-        raise ValueError(f"学習に使われる {len(dataset)} 行が、学習用ファイルの {len(expected)} 問と違います")
+        raise ValueError(
+            f"学習に使われる {len(dataset)} 行が、学習用ファイルの {len(expected)} 問と違います"
+        )
     columns = zip(dataset["input_ids"], dataset["labels"])
     used = Counter((tuple(ids), tuple(labels)) for ids, labels in columns)
     other = used - Counter(expected)
     if other:
-        raise ValueError(f"学習に使われる行のうち {other.total()} 行が、今の学習用ファイルのものではありません")
+        raise ValueError(
+            f"学習に使われる行のうち {other.total()} 行が、今の学習用ファイルのものではありません"
+        )

@@ -1,4 +1,5 @@
-"""学習の画面: 進み具合を 1 行に、エラーを日本語の 1 行にする。Axolotl の詳しい表示は、output_dir の debug.log に残る。"""
+"""学習の画面: 進み具合を 1 行に、エラーを日本語の 1 行にする。Axolotl の詳しい表示は、output_dir
+の debug.log に残る。"""
 
 import logging
 import math
@@ -46,14 +47,23 @@ def explain(kind, error, trace, log, checkpoint):
     file_only_stream.flush()
     no_memory = kind is MemoryError or any(words in str(error) for words in OUT_OF_MEMORY)
     if kind is KeyboardInterrupt:
-        message = ("中断しました。同じコマンドをもう一度実行すると、チェックポイントがあればその続きから、"
-                   "なければ初めから学習します。")
+        message = (
+            "中断しました。同じコマンドをもう一度実行すると、"
+            "チェックポイントがあればその続きから、"
+            "なければ初めから学習します。"
+        )
     elif no_memory:
-        message = ("メモリが足りません。micro_batch_size を半分にし、その分 gradient_accumulation_steps を"
-                   " 2 倍にして、別の output_dir で。")
+        message = (
+            "メモリが足りません。micro_batch_size を半分にし、その分 "
+            "gradient_accumulation_steps を"
+            " 2 倍にして、別の output_dir で。"
+        )
     else:
-        message = (f"学習が止まりました ({kind.__name__}: {reason(error)})。経緯は {log} にあります。"
-                   "直して、もう一度実行してください。")
+        message = (
+            f"学習が止まりました ({kind.__name__}: {reason(error)})。経緯は {log} "
+            "にあります。"
+            "直して、もう一度実行してください。"
+        )
         if checkpoint:
             message += f"続きから始められないときは、壊れた {checkpoint} を消してください。"
     print(f"\nエラー: {message}", file=sys.__stderr__)
@@ -67,10 +77,17 @@ class ProgressLine(TrainerCallback):
         self.told = False  # 終わる時刻を知らせたか
 
     def on_train_begin(self, args, state, control, **kwargs):
-        # Axolotl は、Ctrl-C で学習の途中のアダプタを完成品のように書いて終わる。何も書かずに止まるようにする。
+        # Axolotl は、Ctrl-C で学習の途中のアダプタを完成品のように書いて終わる。
+        # 何も書かずに止まるようにする。
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="ステップ",
-                        file=sys.__stderr__, mininterval=1, disable=not state.is_world_process_zero)
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            unit="ステップ",
+            file=sys.__stderr__,
+            mininterval=1,
+            disable=not state.is_world_process_zero,
+        )
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         logging.getLogger("axolotl.progress").info("%s", logs)
@@ -92,7 +109,9 @@ class ProgressLine(TrainerCallback):
         """終わる時刻の見積もりを 1 行で知らせる。"""
         end = time.strftime("%H:%M", time.localtime(time.time() + seconds_left))
         minutes = math.ceil(seconds_left / 60)
-        self.bar.write(f"この速さなら、あと約 {minutes} 分、{end} ごろに終わります。", file=sys.__stderr__)
+        self.bar.write(
+            f"この速さなら、あと約 {minutes} 分、{end} ごろに終わります。", file=sys.__stderr__
+        )
 
     def on_train_end(self, args, state, control, **kwargs):
         self.bar.close()

@@ -1,6 +1,7 @@
 """YAML の設定を、Axolotl の定義と照らし合わせる。
 
-Axolotl は、知らない名前の設定を黙って無視する。また、モデルやトークナイザを base_model のものと変える設定もあり、
+Axolotl は、知らない名前の設定を黙って無視する。また、モデルやトークナイザを base_model
+のものと変える設定もあり、
 手順4はそれに従えないので、学習の前に断る。
 """
 
@@ -16,34 +17,92 @@ from pydantic import BaseModel
 from quiz.files import read_text
 
 PLUGIN = "quiz.training.plugin.Plugin"
-POSITIVE = ("sequence_len", "micro_batch_size", "gradient_accumulation_steps", "num_epochs",
-            "learning_rate", "lora_r", "lora_alpha")
+POSITIVE = (
+    "sequence_len",
+    "micro_batch_size",
+    "gradient_accumulation_steps",
+    "num_epochs",
+    "learning_rate",
+    "lora_r",
+    "lora_alpha",
+)
 # なければ Axolotl が黙って別の値にするものもある
-REQUIRED = ("base_model", "output_dir", "datasets", "adapter", "lora_target_modules", "seed", *POSITIVE)
+REQUIRED = (
+    "base_model",
+    "output_dir",
+    "datasets",
+    "adapter",
+    "lora_target_modules",
+    "seed",
+    *POSITIVE,
+)
 RANGES = {"seed": (0, 2**32), "lora_dropout": (0, 1), "max_steps": (1, 10**9)}
 
-# datasets の type: instruction をそのままプロンプトにする。ほかの形では、手順4の書式と違ってしまう。
-FORMAT = {"field_instruction": "instruction", "field_output": "output",
-          "no_input_format": "{instruction}", "system_prompt": ""}
+# datasets の type: instruction をそのままプロンプトにする。ほかの形では、
+# 手順4の書式と違ってしまう。
+FORMAT = {
+    "field_instruction": "instruction",
+    "field_output": "output",
+    "no_input_format": "{instruction}",
+    "system_prompt": "",
+}
 
 # pydantic の間違いの種類 (int_parsing など) の先頭と、正しい型
 TYPES = {"int": "整数", "float": "数", "bool": "true か false ", "string": "文字"}
 
 # モデルの読み方の設定のうち、手順4も従うか、答えに関わらないもの
-HARMLESS_FOR_MODEL = {"base_model", "tokenizer_type", "trust_remote_code",
-                      "tokenizer_save_jinja_files", "experimental_skip_move_to_device"}
+HARMLESS_FOR_MODEL = {
+    "base_model",
+    "tokenizer_type",
+    "trust_remote_code",
+    "tokenizer_save_jinja_files",
+    "experimental_skip_move_to_device",
+}
 # ほかの所に定義されている、手順4が従えない設定。モデルかトークナイザか、学習する行を変える。
 NOT_FOLLOWED = {
-    "special_tokens", "tokens", "added_tokens_overrides", "resize_token_embeddings_to_32x",
-    "shrink_embeddings", "fix_untrained_tokens", "reinit_weights", "unfrozen_parameters", "rope_scaling",
-    "load_in_8bit", "gptq", "bnb_config_kwargs", "qat", "quantization", "quantize_moe_experts", "fp8",
-    "lora_model_dir", "peft", "peft_init_lora_weights", "peft_layer_replication", "merge_lora",
-    "s2_attention", "scaling_softmax", "llama4_linearized_experts", "rl", "reward_model",
-    "process_reward_model", "num_labels", "pretraining_dataset", "streaming", "skip_prepare_dataset",
-    "dataset_exact_deduplication", "load_best_model_at_end"}
+    "special_tokens",
+    "tokens",
+    "added_tokens_overrides",
+    "resize_token_embeddings_to_32x",
+    "shrink_embeddings",
+    "fix_untrained_tokens",
+    "reinit_weights",
+    "unfrozen_parameters",
+    "rope_scaling",
+    "load_in_8bit",
+    "gptq",
+    "bnb_config_kwargs",
+    "qat",
+    "quantization",
+    "quantize_moe_experts",
+    "fp8",
+    "lora_model_dir",
+    "peft",
+    "peft_init_lora_weights",
+    "peft_layer_replication",
+    "merge_lora",
+    "s2_attention",
+    "scaling_softmax",
+    "llama4_linearized_experts",
+    "rl",
+    "reward_model",
+    "process_reward_model",
+    "num_labels",
+    "pretraining_dataset",
+    "streaming",
+    "skip_prepare_dataset",
+    "dataset_exact_deduplication",
+    "load_best_model_at_end",
+}
 # 注意の計算のしかたの、古い書き方
-OLD_ATTENTION = ("flash_attention", "sdp_attention", "eager_attention", "xformers_attention",
-                 "flex_attention", "sage_attention")
+OLD_ATTENTION = (
+    "flash_attention",
+    "sdp_attention",
+    "eager_attention",
+    "xformers_attention",
+    "flex_attention",
+    "sage_attention",
+)
 # 学習の途中から始めるのは、plugin.py がする。
 RESUMING = ("resume_from_checkpoint", "auto_resume_from_checkpoints", "save_only_model")
 
@@ -57,13 +116,15 @@ class WrongSetting(Exception):
 
 
 class Settings(BaseModel):
-    """Axolotl の設定に足すもの。learning_curve は、途中の正解率を測る問題のファイル (なければ測らない)。"""
+    """Axolotl の設定に足すもの。learning_curve は、途中の正解率を測る問題のファイル
+    (なければ測らない)。"""
 
     learning_curve: str | None = None
 
 
 def where(path, config, key):
-    """設定 key のある所 (ファイル:行)。コマンドラインで変えた設定なら、その書き方。config は両方を合わせた dict。"""
+    """設定 key のある所 (ファイル:行)。コマンドラインで変えた設定なら、その書き方。config
+    は両方を合わせた dict。"""
     text = read_text(path, "YAML の場所を確かめてください。")
     written = yaml.safe_load(text) or {}
     if key in config and written.get(key) != config[key]:
@@ -107,13 +168,18 @@ def check_names(config):
     check_known(config, names_of(AxolotlInputConfig, Settings) | options)
     for key in REQUIRED:
         if config.get(key) is None:
-            raise WrongSetting(f"{key} の行がありません。元の qlora-opencalm.yml と比べてください。", key)
+            raise WrongSetting(
+                f"{key} の行がありません。元の qlora-opencalm.yml と比べてください。", key
+            )
     datasets = config["datasets"]
     rows = datasets if isinstance(datasets, list) else [None]
     for row in rows:
         if not isinstance(row, dict) or not row.get("type") or not isinstance(row.get("path"), str):
-            raise WrongSetting("datasets の形が違います (path と type の並び)。"
-                               "元の qlora-opencalm.yml と比べてください。", "datasets")
+            raise WrongSetting(
+                "datasets の形が違います (path と type の並び)。"
+                "元の qlora-opencalm.yml と比べてください。",
+                "datasets",
+            )
         check_known(row, names_of(SFTDataset))
         check_known(row["type"], names_of(UserDefinedPrompterType))
     check_known(config.get("fsdp_config"), names_of(FSDPConfig))
@@ -126,18 +192,29 @@ def check_followed(config):
     from axolotl.utils.schemas.model import ModelInputConfig
     from axolotl.utils.schemas.peft import ReLoRAConfig
 
-    changing = names_of(ModelInputConfig, RemappedParameters, ReLoRAConfig, LISAConfig) - HARMLESS_FOR_MODEL
+    changing = (
+        names_of(ModelInputConfig, RemappedParameters, ReLoRAConfig, LISAConfig)
+        - HARMLESS_FOR_MODEL
+    )
     for key, value in config.items():
         if value and key in changing | NOT_FOLLOWED:
-            raise WrongSetting(f"{key} は使えません。手順4が同じモデルを同じように読めず、"
-                               "学習したものに問えなくなります。この設定を消してください。", key)
+            raise WrongSetting(
+                f"{key} は使えません。手順4が同じモデルを同じように読めず、"
+                "学習したものに問えなくなります。この設定を消してください。",
+                key,
+            )
     for key in OLD_ATTENTION:
         if config.get(key):
-            raise WrongSetting(f"{key} は古い書き方です。attn_implementation で書いてください。", key)
+            raise WrongSetting(
+                f"{key} は古い書き方です。attn_implementation で書いてください。", key
+            )
     for key in RESUMING:
         if config.get(key):
-            raise WrongSetting(f"{key} は使えません (続きからは、何もしなくても始まります)。"
-                               "この設定を消してください。", key)
+            raise WrongSetting(
+                f"{key} は使えません (続きからは、何もしなくても始まります)。"
+                "この設定を消してください。",
+                key,
+            )
 
 
 def check_values(config):
@@ -150,14 +227,20 @@ def check_values(config):
     for key in ("base_model", "output_dir"):
         value = config[key]
         if not isinstance(value, str) or value.startswith("~") or Path(value).is_file():
-            raise WrongSetting(f"{key} の {value!r} は、名前でもフォルダでもありません "
-                               "(~ は使えません。./ か / から書いてください)。", key)
+            raise WrongSetting(
+                f"{key} の {value!r} は、名前でもフォルダでもありません "
+                "(~ は使えません。./ か / から書いてください)。",
+                key,
+            )
     for row in config["datasets"]:
         kind = row["type"] if isinstance(row["type"], dict) else {}
         for key, text in FORMAT.items():
             if (kind.get(key) or "") != text:
-                raise WrongSetting(f"{key} が「{text}」でないと、手順4と違う書式の学習になります。"
-                                   "直してください。", key)
+                raise WrongSetting(
+                    f"{key} が「{text}」でないと、手順4と違う書式の学習になります。"
+                    "直してください。",
+                    key,
+                )
     if not isinstance(config.get("fsdp_config") or {}, dict):
         raise WrongSetting("fsdp_config の形が違います (docs/models.md に例)。", "fsdp_config")
     check_choice(config, "adapter", ["lora", "qlora"])
@@ -166,10 +249,15 @@ def check_values(config):
     check_choice(config, "save_strategy", list(SaveStrategy))
     targets = config["lora_target_modules"]
     if isinstance(targets, str) and targets != "all-linear":
-        raise WrongSetting("lora_target_modules は all-linear か、層の名前の並びにしてください。",
-                           "lora_target_modules")
+        raise WrongSetting(
+            "lora_target_modules は all-linear か、層の名前の並びにしてください。",
+            "lora_target_modules",
+        )
     if PLUGIN not in (config.get("plugins") or ()):
-        raise WrongSetting(f"plugins に {PLUGIN} がありません。元の qlora-opencalm.yml と比べてください。", "plugins")
+        raise WrongSetting(
+            f"plugins に {PLUGIN} がありません。元の qlora-opencalm.yml と比べてください。",
+            "plugins",
+        )
 
 
 def check_choice(config, key, choices):
@@ -197,7 +285,9 @@ def check_types(config):
     for key, (low, high) in RANGES.items():
         value = checked.get(key)
         if value is not None and not low <= value < high:
-            raise WrongSetting(f"{key} が {config[key]} です。{low} 以上 {high} 未満にしてください。", key)
+            raise WrongSetting(
+                f"{key} が {config[key]} です。{low} 以上 {high} 未満にしてください。", key
+            )
     # Axolotl は "true" を true と読み替えるが、手順4は読み替えない。
     for key, value in config.items():
         if isinstance(value, str) and isinstance(checked.get(key), (bool, int)):
@@ -214,12 +304,16 @@ def explain(error):
     if key and kind:
         return WrongSetting(f"{key} が {last['input']!r} です。{kind}にしてください。", key)
     what = last["msg"].removeprefix("Value error, ")
-    return WrongSetting(f"{key or '設定の組み合わせ'} が Axolotl に合いません ({what})。"
-                        "元の qlora-opencalm.yml と比べてください。", key)
+    return WrongSetting(
+        f"{key or '設定の組み合わせ'} が Axolotl に合いません ({what})。"
+        "元の qlora-opencalm.yml と比べてください。",
+        key,
+    )
 
 
 def check_settings(config):
-    """名前、値、型を調べる。間違いがあれば WrongSetting。config は、コマンドラインの値も合わせた dict。"""
+    """名前、値、型を調べる。間違いがあれば WrongSetting。config は、コマンドラインの値も合わせた
+    dict。"""
     import transformers
 
     check_names(config)
@@ -227,6 +321,9 @@ def check_settings(config):
     check_values(config)
     tokenizer_type = str(config.get("tokenizer_type") or "AutoTokenizer")
     if not hasattr(transformers, tokenizer_type):
-        raise WrongSetting(f"transformers に {tokenizer_type} はありません。PreTrainedTokenizerFast にしてください。",
-                           "tokenizer_type")
+        raise WrongSetting(
+            f"transformers に {tokenizer_type} はありません。"
+            "PreTrainedTokenizerFast にしてください。",
+            "tokenizer_type",
+        )
     check_types(config)
