@@ -10,14 +10,13 @@
      "output": "2: クリオネ", "qid": "..."}
 """
 
-import sys
 from pathlib import Path
 
 from quiz.command import start
 from quiz.prompt import eval_record
 from quiz.questions.arguments import question_arguments
 from quiz.questions.characters import loosely
-from quiz.questions.choices import draw_questions, sample_questions
+from quiz.questions.choices import draw_questions
 from quiz.questions.converted import read_converted, write_converted
 from quiz.questions.formats import read_rows
 from quiz.questions.overview import print_overview
@@ -31,32 +30,30 @@ def main():
     args = parser.parse_args()
 
     # 読んで、選択肢を引く
-    drawn = draw_questions(read_rows(args.source), args.num_choices, args.seed)
-    questions = sample_questions(drawn.questions, args.max_questions, args.seed)
-    print_overview(args.source, drawn, questions)
+    rows = read_rows(args.source)
+    drawn = draw_questions(rows, args.num_choices, args.seed, args.max_questions)
+    print_overview(args.source, drawn)
+    print_leaks(drawn.questions, args.train)
 
     # 評価用の書式で書く
-    records = [eval_record(q) | q.extra for q in questions]
-    leak = leak_notice(questions, args.train)
+    records = [eval_record(q) | q.extra for q in drawn.questions]
     write_converted(args.output, records)
-    if leak:
-        print(leak, file=sys.stderr)
     print(f"{args.output} に書きました。"
           "次は: accelerate launch -m axolotl.cli.train qlora-opencalm.yml")
 
 
-def leak_notice(questions, train):
-    """学習用のファイル train にもある問題の数を言う注意。なければ ""。"""
+def print_leaks(questions, train):
+    """学習用のファイル train にもある問題があれば、その数を知らせる。"""
     if not Path(train).exists():
-        return (f"注意: {train} がないので、学習した問題と重なるかは調べていません "
-                "(--train で指定できます)。")
+        print(f"注意: {train} がないので、学習した問題と重なるかは調べていません "
+              "(--train で指定できます)。")
+        return
     todo = "手順1をやり直してください: python convert_train.py"
     trained = {loosely(q.text) for q in read_converted(train, todo)}
     n_leaks = sum(loosely(q.text) in trained for q in questions)
-    if not n_leaks:
-        return ""
-    return (f"注意: {n_leaks} 問は {train} にもあります (ほぼ同じ問題文も数えます)。"
-            "学習した問題での正解率は実力を表しません。")
+    if n_leaks:
+        print(f"注意: {n_leaks} 問は {train} にもあります (ほぼ同じ問題文も数えます)。"
+              "学習した問題での正解率は実力を表しません。")
 
 
 if __name__ == "__main__":

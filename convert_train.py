@@ -18,7 +18,7 @@
 
 from quiz.command import start
 from quiz.questions.arguments import question_arguments
-from quiz.questions.choices import draw_questions, sample_questions
+from quiz.questions.choices import draw_questions
 from quiz.questions.converted import write_converted
 from quiz.questions.formats import read_rows
 from quiz.questions.overview import print_overview
@@ -29,12 +29,12 @@ def main():
     args = parser.parse_args()
 
     # 読んで、選択肢を引く
-    drawn = draw_questions(read_rows(args.source), args.num_choices, args.seed)
-    questions = sample_questions(drawn.questions, args.max_questions, args.seed)
-    print_overview(args.source, drawn, questions)
+    rows = read_rows(args.source)
+    drawn = draw_questions(rows, args.num_choices, args.seed, args.max_questions)
+    print_overview(args.source, drawn)
 
     # 学習用の書式で書く
-    records = [{"instruction": q.prompt, "output": q.answer} for q in questions]
+    records = [{"instruction": q.prompt, "output": q.answer} for q in drawn.questions]
     write_converted(args.output, records)
     print(f"{args.output} に書きました。次は: python convert_eval.py")
 

@@ -3,7 +3,8 @@
 import re
 import unicodedata
 
-BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
+# 改行やタブと、ほかの画面に出ない制御文字
+BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 # 全角の英数字と記号と空白、半角のカタカナ (Unicode で <wide> か <narrow> の文字)。
 # ² や ① は、ここにない
@@ -11,7 +12,7 @@ WIDTHS = re.compile(r"[\u3000\uff01-\uffee]+")
 
 
 def one_line(text):
-    """改行やタブを空白 1 つにし、前後の空白を除く。ほかの文字は変えない。
+    """改行やタブや制御文字を空白 1 つにし、前後の空白を除く。ほかの文字は変えない。
 
     プロンプトは 1 行に 1 つの選択肢なので、選択肢の中に改行があってはならない。
     """

@@ -1,21 +1,20 @@
 """手順1と手順2で変換したファイルを、書き、Question に読み戻す。評価のために形を変える。"""
 
-import json
-import shlex
 from dataclasses import replace
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 
 from quiz.files import fail, read_records, write_json
-from quiz.prompt import read_question
+from quiz.prompt import Question, read_question
 
 # 何のファイルか
 SOURCE = "変換する前の問題"
-RESULT = "手順4の結果"
 CONVERTED = "手順1か手順2で変換した問題"
 # その名前の項目があれば、何のファイルか。初めに当てはまるもの
-KINDS = {"answer_entity": SOURCE, "hit": RESULT, "elapsed_time": RESULT, "instruction": CONVERTED}
+KINDS = {"answer_entity": SOURCE, "hit": "手順4の結果", "instruction": CONVERTED}
+
+STEP2 = "手順2で作ってください: python convert_eval.py (quiz.json でない名前は、-o で付けます)"
 
 
 def kind_of(record):
@@ -31,22 +30,15 @@ def write_converted(path, records):
 
     もうあるファイルは、同じ手順で作ったものだけを書き換える (元の問題や設定を壊さないように)。
     """
-    # 手順2のファイルには input があり、手順1のファイルにはない
+    todo = (f"{path} は、この手順で作ったファイルではないので、書き換えません。"
+            "-o で別の名前にするか、要らなければ消してください。")
     if Path(path).is_file():
-        before = first_record(path)
-        same_step = ("input" in before) == ("input" in records[0])
-        if kind_of(before) != CONVERTED or not same_step:
-            fail(f"{path} は、この手順で作ったファイルではないので、書き換えません。"
-                 "-o で別の名前にするか、要らなければ消してください。")
+        _, before = next(read_records(path, todo), (1, {}))
+        # 手順1、手順2、手順4のファイルは、項目の名前が違う。問題によってないのは qid と genre だけ
+        different = before.keys() ^ records[0].keys()
+        if different - {"qid", "genre"}:
+            fail(todo)
     write_json(path, records)
-
-
-def first_record(path):
-    """JSON の配列の最初の dict。そういうファイルでなければ、空の dict。"""
-    try:
-        return dict(json.loads(Path(path).read_text(encoding="utf-8"))[0])
-    except (ValueError, LookupError, TypeError, OSError):
-        return {}
 
 
 def read_converted(path, todo):
@@ -57,33 +49,22 @@ def read_converted(path, todo):
     for line, record in read_records(path, todo):
         kind = kind_of(record)
         # 手順4の結果の output は、正解ではなくモデルの回答
-        if kind in (SOURCE, RESULT):
+        if kind not in (None, CONVERTED):
             fail(f"{path}:{line}: {kind}のファイルです。{todo}")
-        # 書式にない文字や、選択肢にない正解も、ここで見つかる
+        # 項目の抜けも、書式にない文字も、選択肢にない正解も、ここで見つかる
         try:
             yield read_question(record)
-        except KeyError as e:
-            fail(f"{path}:{line}: {e} がありません。{todo}")
-        except (ValueError, TypeError, AttributeError) as e:
-            fail(f"{path}:{line}: {e}。{todo}")
+        except (LookupError, ValueError, TypeError, AttributeError) as e:
+            fail(f"{path}:{line}: 変換した問題として読めません ({e})。{todo}")
 
 
 def read_quiz(paths, max_questions=None):
     """quiz.json を読み、Question のリストを返す。input のない、学習用の書式の記録でもよい。"""
-    files = [read_converted(path, remake(path)) for path in paths]
-    questions = list(islice(chain.from_iterable(files), max_questions))
+    files = [read_converted(path, STEP2) for path in paths]
+    questions = list(islice(chain(*files), max_questions))
     if not questions:
-        names = " ".join(map(str, paths))
-        fail(f"{names}: 問題が 1 問もありません。{remake(paths[0])}")
+        fail(f"{' '.join(paths)}: 問題が 1 問もありません。{STEP2}")
     return questions
-
-
-def remake(path):
-    """手順2で path を作るコマンド。"""
-    command = "python convert_eval.py"
-    if str(path) != "quiz.json":
-        command += f" 元の問題 -o {shlex.quote(str(path))}"
-    return f"手順2で作ってください: {command}"
 
 
 def rotate(questions):
@@ -98,20 +79,13 @@ def rotate(questions):
         for shift in range(n):
             choices = q.choices[shift:] + q.choices[:shift]
             label = (q.label - shift) % n
-            extra = q.extra | {"rotation": shift}
-            rotated.append(replace(q, choices=choices, label=label, extra=extra))
+            rotated.append(Question(q.text, choices, label, q.extra | {"rotation": shift}))
     return rotated
 
 
 def blank(questions):
     """問題文を空にする。これでも当てずっぽうより当たるなら、選択肢の作りが答えを教えている。"""
     return [replace(q, text="") for q in questions]
-
-
-def spread_out(questions, n):
-    """questions から、先頭に偏らないように、等間隔に n 問を選ぶ (n 問より少なければ、すべて)。"""
-    n = min(n, len(questions))
-    return [questions[i * len(questions) // n] for i in range(n)]
 
 
 def questions_digest(questions):

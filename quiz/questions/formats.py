@@ -10,11 +10,11 @@ JCommonsenseQA の JSON (選択肢の順が公開されている):
 import re
 from pathlib import Path
 
-from quiz.files import fail, read_records, read_text
+from quiz.files import fail, read_records, reason
 from quiz.questions.characters import one_line
 from quiz.questions.converted import SOURCE, kind_of
 from quiz.questions.sheet import read_sheet, sheet_text
-from quiz.questions.source_row import FORMAT, SourceRow, required_text
+from quiz.questions.source_row import FORMAT, SourceRow
 
 # クイズ王の問題文の、穴埋めの印。英数字に挟まれた _ (read_csv など) は、問題の文字なので残す
 GAP = re.compile(r"(?<![0-9A-Za-z])_+|_+(?![0-9A-Za-z])")
@@ -26,11 +26,9 @@ def read_rows(paths):
     for path in paths:
         try:
             raw = Path(path).read_bytes()
-        except FileNotFoundError:
-            fail(f"{path} を読めません (そこにありません。今いるフォルダは {Path.cwd()})。"
+        except OSError as e:
+            fail(f"{path} を読めません ({reason(e)}。今いるフォルダは {Path.cwd()})。"
                  f"README.md のあるフォルダで打つか、ファイルの場所を確かめてください。{FORMAT}")
-        except OSError:
-            read_text(path, FORMAT)  # フォルダなど。わけを言って終わる
         # 表計算か、JSON か
         text = sheet_text(path, raw)
         if text is None:
@@ -48,52 +46,61 @@ def read_json(path):
             fail(f"{where}: {kind}のファイルです。変換する前の問題を指定してください "
                  "(例: data/train_questions.json)。")
         # どちらの形かは、項目の名前で分かる
-        if any(map(CHOICE.fullmatch, record)):
-            yield from_jcommonsenseqa(where, record)
+        n_choices = len(list(filter(CHOICE.fullmatch, record)))
+        if n_choices:
+            yield from_jcommonsenseqa(where, record, n_choices)
         else:
             yield from_quiz_king(where, record)
 
 
+def required_text(where, key, text):
+    """key の値 text を 1 行にして返す。空でない文字列でなければ、その場所を言って終わる。"""
+    # 数の 0 も、文字列ではない
+    if not isinstance(text, str) or not text.strip():
+        fail(f"{where}: {key} に、空でない文字列がありません (今は {str(text)[:20]}。"
+             f'数や null も " で囲みます)。{FORMAT}')
+    return one_line(text)
+
+
 def from_quiz_king(where, record):
     """クイズ王の 1 問。"""
-    # 文字列でないものや空のものは、その項目を言って終わる
-    question = GAP.sub("", required_text(where, record, "question"))
-    answer = required_text(where, record, "answer_entity")
+    question = required_text(where, "question", record.get("question"))
+    answer = required_text(where, "answer_entity", record.get("answer_entity"))
 
     key = "answer_candidates"
     candidates = record.get(key)
     if not isinstance(candidates, list):
         fail(f"{where}: 文字列の配列 {key} がありません。{FORMAT}")
-    texts = [required_text(where, {key: candidate}, key) for candidate in candidates]
+    texts = [required_text(where, key, candidate) for candidate in candidates]
 
     return SourceRow(
         where,
         # 印だけの問題文は、空になる
-        required_text(where, {"question": question}, "question"),
+        required_text(where, "question", GAP.sub("", question)),
         answer,
         tuple(texts),
         record.get("qid"),
-        one_line(str(record.get("genre"))),
+        record.get("genre"),
     )
 
 
-def from_jcommonsenseqa(where, record):
+def from_jcommonsenseqa(where, record, n_choices):
     """JCommonsenseQA の 1 問。選択肢の順はそのまま。"""
     # choice0 から始めて、間が抜けていれば、その名前を言って終わる
-    n_choices = len(list(filter(CHOICE.fullmatch, record)))
-    choices = [required_text(where, record, f"choice{k}") for k in range(n_choices)]
+    keys = [f"choice{k}" for k in range(n_choices)]
+    choices = [required_text(where, key, record.get(key)) for key in keys]
 
-    # 正解は番号。true や 1.0 や "1" は、書き間違いとみなす
-    label = record.get("label")
-    if type(label) is not int or not 0 <= label < n_choices:
-        fail(f"{where}: label が、0 から {n_choices - 1} までの番号ではありません ({label!r})。"
-             f"{FORMAT}")
+    # 正解は番号。true や 1.0 は、書き間違いとみなす
+    key = f"choice{record.get('label')}"
+    if key not in keys:
+        fail(f"{where}: label が、0 から {n_choices - 1} までの番号ではありません。{FORMAT}")
+    label = keys.index(key)
     return SourceRow(
         where,
-        required_text(where, record, "question"),
+        required_text(where, "question", record.get("question")),
         choices[label],
         tuple(choices),
         record.get("q_id"),
-        one_line(str(record.get("genre"))),
+        record.get("genre"),
         label,
     )

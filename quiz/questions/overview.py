@@ -6,74 +6,62 @@ from quiz.files import fail
 from quiz.questions.characters import normalize
 
 
-def print_overview(paths, drawn, questions):
-    """paths から引いた drawn (Drawn) のうち、questions を書くことについて表示する。
+def print_overview(paths, drawn):
+    """paths から引いた drawn (Drawn) について表示する。
 
     書ける問題がないか、数が合わなければ、そう言って終わる。
     """
-    names = " ".join(map(str, paths))
+    questions = drawn.questions
     n_skipped = sum(map(len, drawn.skipped.values()))
-    n_left = len(drawn.questions) - len(questions)
-    counts = (f"読んだ {drawn.n_read} 問 / 書く {len(questions)} 問 / 飛ばした {n_skipped} 問"
-              f"{skipped_places(drawn.skipped)}")
+    counts = (f"{' '.join(paths)}: 読んだ {drawn.n_read} 問 / 書く {len(questions)} 問 / "
+              f"飛ばした {n_skipped} 問")
+    for why, places in drawn.skipped.items():
+        counts += f", {why} {len(places)} (初めは {places[0]})"
     if not questions:
-        fail(f"{names}: 使える問題が 1 問もありません ({counts})。"
+        fail(f"使える問題が 1 問もありません ({counts})。"
              "--num-choices と元のファイルを確かめてください。")
     # 読んだ問題は、書くか、飛ばすか、くじに外れるかのどれか
-    if drawn.n_read != len(questions) + n_skipped + n_left:
-        fail(f"{names}: 数が合いません ({counts})。quiz/questions/choices.py の間違いです。")
+    if drawn.n_read != len(questions) + n_skipped + drawn.n_left:
+        fail(f"数が合いません ({counts})。quiz/questions/choices.py の間違いです。")
 
-    print(f"{names}: {counts}")
+    print(counts)
     # 分野の順に並んだファイルから引いても、どの分野もあるか
-    if n_left:
+    if drawn.n_left:
         genres = Counter(q.extra.get("genre", "なし") for q in questions)
-        print(f"引かなかった {n_left} 問 (--max-questions)。書く問題の分野: {listed(genres)}")
-    print_labels(questions)
-    print_hints(questions)
+        print(f"引かなかった {drawn.n_left} 問 (--max-questions)。"
+              f"書く問題の分野: {listed(genres)}")
+    # 当てずっぽうで当たる問題の数
+    guessed = sum(1 / len(q.choices) for q in questions)
+    print_labels(questions, guessed)
+    print_hints(questions, guessed)
     if drawn.n_repeated:
         print(f"注意: {drawn.n_repeated} 問は、qid (なければ問題文) が前の問題と同じです。"
               "選択肢は、問題文と候補も使って引きました。")
 
 
-def skipped_places(skipped):
-    """飛ばしたわけごとの数と、初めの 5 つの行。"""
-    text = ""
-    for why, places in skipped.items():
-        lines = "、".join(place.rpartition(":")[2] for place in places[:5])
-        more = " など" if len(places) > 5 else ""
-        text += f", {why} {len(places)} ({lines}{more} 行)"
-    return text
-
-
-def listed(counts, key="", unit=""):
+def listed(counts):
     """Counter を「0: 12  1: 15」のように並べる。"""
-    return "  ".join(f"{value}{key}: {n}{unit}" for value, n in sorted(counts.items()))
+    return "  ".join(f"{value}: {n}" for value, n in sorted(counts.items()))
 
 
-def guessing(questions):
-    """当てずっぽうで当たる問題の数。"""
-    return sum(1 / len(q.choices) for q in questions)
-
-
-def print_labels(questions):
+def print_labels(questions, guessed):
     """正解の位置と、選択肢の数。位置だけで当てられるなら、注意する。"""
     labels = Counter(q.label for q in questions)
     print(f"正解の位置: {listed(labels)}")
-    sizes = Counter(len(q.choices) for q in questions)
+    sizes = Counter(f"{len(q.choices)} 択" for q in questions)
     if len(sizes) > 1:
-        print(f"選択肢の数: {listed(sizes, ' 択', ' 問')}")
+        print(f"選択肢の数: {listed(sizes)}")
 
     # どの位置にも同じだけあるとして、いちばん多い位置を調べる。
     # くじで決まる位置なら、平均から標準偏差の 4 倍も外れることは 1 万回に 1 回もない
-    mean = guessing(questions)
-    deviation = (mean * (1 - mean / len(questions))) ** 0.5
+    deviation = (guessed * (1 - guessed / len(questions))) ** 0.5
     label, most = labels.most_common(1)[0]
-    if most > mean + 4 * deviation:
-        print(f"注意: {most} 問は、正解が {label} 番です (偏りがなければ {mean:.0f} 問ほど)。"
+    if most > guessed + 4 * deviation:
+        print(f"注意: {most} 問は、正解が {label} 番です (偏りがなければ {guessed:.0f} 問ほど)。"
               "問題を知らなくても、位置だけで当てられます。")
 
 
-def print_hints(questions):
+def print_hints(questions, guessed):
     """正解が、選択肢の長さや問題文から分かってしまうか。"""
     longest = 0
     inside = 0
@@ -85,7 +73,7 @@ def print_hints(questions):
         inside += normalize(q.choices[q.label]) in normalize(q.text)
     percent = 100 / len(questions)
     print(f"正解が最も長い選択肢: {percent * longest:.1f} % "
-          f"(当てずっぽうは {percent * guessing(questions):.1f} %。"
+          f"(当てずっぽうは {percent * guessed:.1f} %。"
           "ずっと高ければ、長さで当てられます)")
     if inside:
         print(f"注意: {inside} 問は、正解が問題文の中にあります。")

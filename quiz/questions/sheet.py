@@ -9,35 +9,39 @@
 import csv
 import io
 import re
+from collections import defaultdict
 from contextlib import suppress
-from pathlib import Path
+from itertools import zip_longest
 
-from quiz.files import fail, read_text
+from quiz.files import fail
 from quiz.questions.characters import loosely, normalize, one_line
 from quiz.questions.source_row import FORMAT, SourceRow
 
-# 見出し (全角と半角、大文字と小文字、空白の違いは問わない) と、SourceRow のどこに入るか
+# 列の種類と、その見出し (全角と半角、大文字と小文字、空白の違いは問わない)
 HEADERS = {
-    "question": "問題|問題文|question",
-    "answer": "正解|正答|答え|answer",
-    "wrong": r"(誤答|不正解|wrong)\d*",
-    "genre": "分野|ジャンル|genre",
+    "問題": "問題|問題文|question",
+    "正解": "正解|正答|答え|answer",
+    "誤答": r"(誤答|不正解|wrong)\d*",
+    "分野": "分野|ジャンル|genre",
     "qid": "qid",
+    # 見出しのない列。pandas は Unnamed: 3 のような名前を付ける
+    None: r"(unnamed:[1-9]\d*)?",
 }
 ADVICE = ("1 行目の見出しを 問題、正解、誤答1、誤答2、... にし、正解は番号ではなく文字で"
           f"書いてください。{FORMAT}")
 
-# 表計算が直した日付 (3-1 → 3月1日 や 2024/3/1 や 1-Mar) と、直されずに残るもの (2-0、13-1)
-DATE = re.compile(
-    r"\d{4}[/-]\d{1,2}[/-]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4}|\d{1,2}月\d{1,2}日"
-    r"|\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2}")
-NOT_A_DATE = re.compile(r"\d{1,3}[/-]\d{1,3}")
-# 表計算のエラー (LibreOffice なら Err:502) と、幅の足りないセル
-ERROR = re.compile(r"#[A-Z/0]+[!?]|#N/A|#{4,}|Err:\d+")
+# 表計算に壊されたらしいセル → 同じ問題にそれがあれば、確かに壊されたと分かるもの ((?m) は行ごと)
+DAMAGES = {
+    # 直した日付 (3-1 → 3月1日 や 2024/3/1 や 1-Mar) → 直されずに残るもの (2-0、13-1)
+    r"(?m)^(\d{4}[/-]\d{1,2}[/-]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4}|\d{1,2}月\d{1,2}日"
+    r"|\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2})$": r"(?m)^\d{1,3}[/-]\d{1,3}$",
+    # エラー (LibreOffice なら Err:502) や幅の足りないセル → そうでないもの
+    r"(?m)^(#[A-Z/0]+[!?]|#N/A|#{4,}|Err:\d+)$": "(?m)^(?!#|Err:)",
+}
 
 
 def part_of(title):
-    """見出しが title の列が、SourceRow のどこに入るか。使わない列なら ""。"""
+    """見出しが title の列の種類 (HEADERS の名前)。使わない列なら ""。"""
     for part, pattern in HEADERS.items():
         if re.fullmatch(pattern, loosely(title)):
             return part
@@ -55,23 +59,22 @@ def sheet_text(path, raw):
         found.setdefault(encoding_of(line), number)
     # 英数字だけの行は、どの文字コードでも同じ
     found.pop("ascii", None)
-    encoding = next(iter(found), "ascii")
-    text = raw.decode(encoding, errors="replace")
+    text = raw.decode(next(iter(found), "ascii"), errors="replace")
     # BOM のあるファイルを cat でつなぐと、途中の行の初めにも BOM がある
     text = re.sub(r"^\ufeff+", "", text, flags=re.MULTILINE)
 
-    if has_header(text):
-        if len(found) > 1 or "latin-1" in found:
-            damaged = max(found.values())
-            fail(f"{path}:{damaged}: 文字として読めません (途中で切れているか、文字コードの違う行が"
-                 "混ざっています)。元の表から書き出し直してください。")
-        return text
-    if Path(path).suffix.lower() in (".csv", ".tsv", ".xlsx", ".xls"):
-        # UTF-16 や Excel のままのファイルなら、そう言って終わる
-        if "latin-1" in found or b"\0" in raw:
-            read_text(path, f"表計算で「CSV UTF-8」として保存し直してください。{FORMAT}")
-        fail(f"{path}:1: 1 行目に見出しがある CSV か TSV ではありません。{ADVICE}")
-    return None
+    # JSON か HTML か、空のファイルか、UTF-16 や Excel のまま (NUL がある)
+    line = first_line(text)
+    if not line or line.startswith(("[", "{", "<")) or b"\0" in raw:
+        return None
+    titles = re.split(r'[,\t;"]', line)
+    if {"問題", "正解"}.isdisjoint(map(part_of, titles)):
+        fail(f"{path}:1: JSON でも、1 行目に見出しがある CSV か TSV でもありません。{ADVICE}")
+    if len(found) > 1 or "latin-1" in found:
+        damaged = max(found.values())
+        fail(f"{path}:{damaged}: 文字として読めません (途中で切れているか、文字コードの違う行が"
+             "混ざっています)。元の表から書き出し直してください。")
+    return text
 
 
 def encoding_of(line):
@@ -85,42 +88,32 @@ def encoding_of(line):
 
 def first_line(text):
     """空でない最初の行。"""
-    return re.split(r"[\r\n]", text.lstrip())[0]
-
-
-def has_header(text):
-    """1 行目が表の見出しか。JSON の候補に「正解」があっても、見出しではない。"""
-    line = first_line(text)
-    if line.startswith(("[", "{")):
-        return False
-    parts = list(map(part_of, re.split(r'[,\t;"]', line)))
-    return "question" in parts or "answer" in parts
+    return re.match(r"\s*([^\r\n]*)", text)[1]
 
 
 def read_sheet(path, text):
-    """表の問題を SourceRow のリストで返す。間違いは、行と列を言って終わる。"""
+    """表の問題を SourceRow のリストで返す。間違いは、行を言って終わる。"""
     (where, header), *lines = read_lines(path, text)
-    # pandas は、見出しのない列に Unnamed: 3 のような名前を付ける
-    titles = [re.sub(r"Unnamed: \d+", "", title.strip()) for title in header]
-    # 見出しのない 1 列目は、pandas の書いた行の番号
-    titles[0] = titles[0] or "見出しのない 1 列目"
-    parts = read_header(where, titles)
-    rows = [read_cells(where, titles, parts, cells) for where, cells in lines]
+    parts = read_header(where, header)
+    rows = [read_cells(where, parts, cells) for where, cells in lines]
 
-    # 日付やエラーの形の選択肢は、そういう問題かもしれないので読むが、知らせる
-    for pattern, what in ((DATE, "日付"), (ERROR, "表計算のエラー")):
-        places = [row.where for row in rows if any(map(pattern.fullmatch, row.candidates))]
-        if places:
-            print(f"注意: {what}の形の選択肢が {len(places)} 問にあります ({places[0]} など)。"
-                  "表計算に直されたものでないか確かめてください。")
+    # そういう問題かもしれないので読むが、知らせる
+    notice(filter(looks_damaged, rows), "日付や表計算のエラーの形の選択肢があります")
+    notice(filter(has_equal_choices, rows), "同じ選択肢があるので、1 つにします")
     return rows
+
+
+def notice(rows, what):
+    """what である rows があれば、その数と初めの行を知らせる。"""
+    places = [row.where for row in rows]
+    if places:
+        print(f"注意: {len(places)} 問は、{what} (初めは {places[0]})。")
 
 
 def read_lines(path, text):
     """空でない行を、(場所, セルのリスト) のリストで返す。"""
     # 区切りは、見出しの行にいちばん多い記号
-    marks = re.findall(r"[\t,;]", first_line(text)) or [","]
-    delimiter = max(marks, key=marks.count)
+    delimiter = max(",\t;", key=first_line(text).count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     where = f"{path}:1"
     lines = []
@@ -135,89 +128,72 @@ def read_lines(path, text):
     return lines
 
 
-def read_header(where, titles):
-    """列ごとに SourceRow のどこに入るか。要る列が 1 つずつなければ、そう言って終わる。"""
-    parts = list(map(part_of, titles))
-    for part, name in (("question", "問題"), ("answer", "正解"), ("wrong", "誤答1")):
-        if part not in parts:
-            fail(f"{where}: 見出しに {name} の列がありません ({'、'.join(titles)})。{ADVICE}")
-    for title, part in zip(titles, parts):
-        if part not in ("", "wrong") and parts.count(part) > 1:
-            fail(f"{where}: 見出しの {title} と同じ列が 2 度あります。1 つにしてください。")
-
+def read_header(where, header):
+    """列ごとの種類のリスト。要る列がなければ、そう言って終わる。"""
+    parts = list(map(part_of, header))
+    if parts.count("問題") != 1 or parts.count("正解") != 1 or "誤答" not in parts:
+        fail(f"{where}: 見出しには、問題と正解の列が 1 つずつと、誤答の列が要ります "
+             f"(今は {'、'.join(header)})。{ADVICE}")
+    # 見出しのない 1 列目は、pandas の書いた行の番号
+    parts[0] = parts[0] or ""
     # 書いたのに使わない列は、書き間違いかもしれない
-    unused = [title for title, part in zip(titles, parts) if title and not part]
+    unused = [title or "見出しのない 1 列目" for title, part in zip(header, parts) if part == ""]
     if unused:
         print(f"{where}: 使わない列: {'、'.join(unused)}")
     return parts
 
 
-def read_cells(where, titles, parts, cells):
-    """表の 1 行 cells を SourceRow にする。titles は列ごとの見出し、parts は HEADERS の名前。"""
-    # 文中の , でセルが分かれると、列がずれる
-    extra = cells[len(titles):]
-    if any(map(str.strip, extra)):
-        fail(f"{where}: セルが見出しより {len(extra)} 個多くあります。"
-             '文中に , があるセルは " で囲んでください (見出しが足りなければ、足してください)。')
-    # 短い行の足りないセルは、空
-    texts = [*map(one_line, cells), *[""] * len(titles)]
-    columns = list(zip(titles, parts, texts))
-    for title, part, text in columns:
-        if part in ("question", "answer") and not text:
-            fail(f"{where}: 「{title}」の列が空です。行ごと消すか、書いてください。")
-        # 結合した「誤答」の続きか、見出しを忘れた分野か、分からない
-        if text and not title:
-            fail(f"{where}: 見出しのない列に「{text}」があります。見出し (誤答2、分野など) を"
-                 "書いてください (結合したセルは、結合を解いて)。")
+def read_cells(where, parts, cells):
+    """表の 1 行 cells を SourceRow にする。parts は列ごとの種類。"""
+    # 列の種類 → 空でないセル。見出しより右のセルも、見出しのない列 (None)
+    found = defaultdict(list)
+    for part, text in zip_longest(parts, map(one_line, cells)):
+        if text:
+            found[part].append(text)
+    # 文中の , でずれたか、結合した「誤答」の続きか、見出しを忘れた分野か、分からない
+    if found[None]:
+        fail(f"{where}: 見出しのない列に「{found[None][0]}」があります。文中に , があるセルは "
+             '" で囲み、見出し (誤答2、分野など) が足りなければ書いてください。')
+    for part in ("問題", "正解"):
+        if not found[part]:
+            fail(f"{where}: 「{part}」の列が空です。行ごと消すか、書いてください。")
 
-    # 項目ごとの中身。誤答はいくつもある
-    found = {part: text for _, part, text in columns}
-    answer = found["answer"]
-    wrong = [text for _, part, text in columns if part == "wrong" and text]
     row = SourceRow(
         where,
-        found["question"],
-        answer,
-        (answer, *wrong),
-        found.get("qid"),
-        found.get("genre", ""),
+        found["問題"][0],
+        found["正解"][0],
+        (*found["正解"], *found["誤答"]),
+        " ".join(found["qid"]),
+        " ".join(found["分野"]),
     )
-
-    # 見出し、同じ選択肢、表計算が壊したセルを、問題にしない
-    check_words(row, texts)
-    for title, part, text in columns:
-        if part == "wrong" and normalize(text) == normalize(answer):
-            fail(f"{where}: 「{title}」の列に、正解と同じ「{answer}」があります。"
-                 "別の誤答にしてください。")
-        if part and ERROR.fullmatch(text):
-            check_error(row, title, text)
-    check_dates(row)
+    check_header_again(row)
     return row
 
 
-def check_words(row, texts):
-    """texts (1 行のセル) が 2 つ目の見出しの行なら、そう言って終わる。
+def check_header_again(row):
+    """2 つ目の見出しの行 (表をつなぐとできる) なら、そう言って終わる。
 
     英単語の問題 (問題が「question」で正解が「質問」) は、見出しではない。
     """
-    parts = list(map(part_of, filter(None, texts)))
+    parts = list(map(part_of, [row.question, *row.candidates]))
     # 列の順が違う見出しなら、どのセルも見出しの言葉
-    whole = "" not in parts and parts.count("question") == parts.count("answer") == 1
-    same_order = part_of(row.question) == "question" and part_of(row.answer) == "answer"
-    if whole or same_order:
+    if parts[:2] == ["問題", "正解"] or "" not in parts:
         fail(f"{row.where}: 見出しの行が 2 つあります。1 つにしてください。")
 
 
-def check_error(row, title, text):
-    """表計算のエラーの形のセルなら終わる。候補がどれもその形なら、そういう問題なので読む。"""
-    if not all(candidate.startswith(("#", "Err:")) for candidate in row.candidates):
-        fail(f"{row.where}: 「{title}」の列が、表計算のエラー ({text}) です。"
-             "元の表を直してください。")
+def looks_damaged(row):
+    """日付や表計算のエラーの形のセルがあるか。表計算に壊されたと分かれば、終わる。"""
+    candidates = "\n".join(row.candidates)
+    for damage, healthy in DAMAGES.items():
+        found = re.search(damage, f"{row.question}\n{candidates}")
+        if found and re.search(healthy, candidates):
+            fail(f"{row.where}: 「{found[0]}」は、表計算が直した日付か、表計算のエラーです。"
+                 "元の表を直し、セルの書式を文字列にしてください。")
+        if found:
+            return True
+    return False
 
 
-def check_dates(row):
-    """2-0 や 1-1 の中の 2024/3/1 は、3-1 が表計算に直されたもの。"""
-    dates = [text for text in row.candidates if DATE.fullmatch(text)]
-    if dates and any(map(NOT_A_DATE.fullmatch, row.candidates)):
-        fail(f"{row.where}: 「{dates[0]}」だけが日付です。表計算に直されていないか確かめ、"
-             "セルの書式を文字列にしてください。")
+def has_equal_choices(row):
+    """見た目の同じ候補があるか。"""
+    return len(set(map(normalize, row.candidates))) < len(row.candidates)
