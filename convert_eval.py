@@ -30,8 +30,8 @@ def main():
     args = parser.parse_args()
 
     # 読んで、選択肢を引く
-    rows = read_rows(args.source)
-    drawn = draw_questions(rows, args.num_choices, args.seed, args.max_questions)
+    drawn = draw_questions(
+        read_rows(args.source), args.num_choices, args.seed, args.max_questions)
     print_overview(args.source, drawn)
     print_leaks(drawn.questions, args.train)
 

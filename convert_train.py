@@ -25,12 +25,12 @@ from quiz.questions.overview import print_overview
 
 
 def main():
-    parser = question_arguments(__doc__, "data/train_questions.json", "train-5-inst.json")
-    args = parser.parse_args()
+    args = question_arguments(
+        __doc__, "data/train_questions.json", "train-5-inst.json").parse_args()
 
     # 読んで、選択肢を引く
-    rows = read_rows(args.source)
-    drawn = draw_questions(rows, args.num_choices, args.seed, args.max_questions)
+    drawn = draw_questions(
+        read_rows(args.source), args.num_choices, args.seed, args.max_questions)
     print_overview(args.source, drawn)
 
     # 学習用の書式で書く

@@ -4,11 +4,11 @@ import re
 import unicodedata
 
 # 改行やタブと、ほかの画面に出ない制御文字
-BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+BREAKS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+"
 
 # 全角の英数字と記号と空白、半角のカタカナ (Unicode で <wide> か <narrow> の文字)。
 # ² や ① は、ここにない
-WIDTHS = re.compile(r"[\u3000\uff01-\uffee]+")
+WIDTHS = r"[\u3000\uff01-\uffee]+"
 
 
 def one_line(text):
@@ -16,7 +16,7 @@ def one_line(text):
 
     プロンプトは 1 行に 1 つの選択肢なので、選択肢の中に改行があってはならない。
     """
-    return BREAKS.sub(" ", text).strip()
+    return re.sub(BREAKS, " ", text).strip()
 
 
 def normalize(text):
@@ -25,7 +25,7 @@ def normalize(text):
     「？」と「?」、「ｶﾞ」と「ガ」は同じ。
     「2⁸」と「28」、「kg」と「KG」、「else if」と「elseif」は違う。
     """
-    usual_width = WIDTHS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    usual_width = re.sub(WIDTHS, lambda match: unicodedata.normalize("NFKC", match[0]), text)
     return unicodedata.normalize("NFC", usual_width)
 
 

@@ -26,7 +26,7 @@ class Drawn:
     n_repeated: int  # 使える問題のうち、qid (なければ問題文) が前の問題と同じもの
 
 
-def draw_questions(rows, num_choices=None, seed=0, max_questions=None):
+def draw_questions(rows, num_choices, seed, max_questions):
     """rows (SourceRow) から Question を作り、Drawn を返す。
 
     乱数の種は seed と qid なので、ある行の選択肢は前後の行に左右されない。同じ qid が前にあった
@@ -51,7 +51,9 @@ def draw_questions(rows, num_choices=None, seed=0, max_questions=None):
         answer = normalize(row.answer)
         try:
             choices, label = draw_choices(row, num_choices, random.Random(key))
-            check_new(answer, answers.get(asked))
+            if asked in answers:
+                same = answers[asked] == answer
+                raise Unusable("問題が重複" if same else "同じ問題で正解が違う")
         except Unusable as why:
             skipped[str(why)].append(row.where)
             continue
@@ -61,14 +63,6 @@ def draw_questions(rows, num_choices=None, seed=0, max_questions=None):
         questions.append(Question(row.question, choices, label, row.extra))
     kept = sample_questions(questions, max_questions, seed)
     return Drawn(len(rows), kept, skipped, len(questions) - len(kept), n_repeated)
-
-
-def check_new(answer, before):
-    """同じ問題が前にあれば (正解は before)、Unusable。"""
-    if before == answer:
-        raise Unusable("問題が重複")
-    if before is not None:
-        raise Unusable("同じ問題で正解が違う")
 
 
 def sample_questions(questions, n, seed=0):

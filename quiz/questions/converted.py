@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from hashlib import sha256
-from itertools import chain, islice
 from pathlib import Path
 
 from quiz.files import fail, read_records, write_json
@@ -19,10 +18,9 @@ STEP2 = "手順2で作ってください: python convert_eval.py (quiz.json で�
 
 def kind_of(record):
     """記録 (dict) が、どの手順のファイルのものか。分からなければ None。"""
-    for key, kind in KINDS.items():
+    for key in KINDS:
         if key in record:
-            return kind
-    return None
+            return KINDS[key]
 
 
 def write_converted(path, records):
@@ -35,8 +33,7 @@ def write_converted(path, records):
     if Path(path).is_file():
         _, before = next(read_records(path, todo), (1, {}))
         # 手順1、手順2、手順4のファイルは、項目の名前が違う。問題によってないのは qid と genre だけ
-        different = before.keys() ^ records[0].keys()
-        if different - {"qid", "genre"}:
+        if (before.keys() ^ records[0].keys()) - {"qid", "genre"}:
             fail(todo)
     write_json(path, records)
 
@@ -60,11 +57,12 @@ def read_converted(path, todo):
 
 def read_quiz(paths, max_questions=None):
     """quiz.json を読み、Question のリストを返す。input のない、学習用の書式の記録でもよい。"""
-    files = [read_converted(path, STEP2) for path in paths]
-    questions = list(islice(chain(*files), max_questions))
+    questions = []
+    for path in paths:
+        questions += read_converted(path, STEP2)
     if not questions:
         fail(f"{' '.join(paths)}: 問題が 1 問もありません。{STEP2}")
-    return questions
+    return questions[:max_questions]
 
 
 def rotate(questions):

@@ -17,7 +17,7 @@ from quiz.questions.sheet import read_sheet, sheet_text
 from quiz.questions.source_row import FORMAT, SourceRow
 
 # クイズ王の問題文の、穴埋めの印。英数字に挟まれた _ (read_csv など) は、問題の文字なので残す
-GAP = re.compile(r"(?<![0-9A-Za-z])_+|_+(?![0-9A-Za-z])")
+GAP = r"(?<![0-9A-Za-z])_+|_+(?![0-9A-Za-z])"
 CHOICE = re.compile(r"choice(?:0|[1-9]\d*)")
 
 
@@ -67,16 +67,15 @@ def from_quiz_king(where, record):
     question = required_text(where, "question", record.get("question"))
     answer = required_text(where, "answer_entity", record.get("answer_entity"))
 
-    key = "answer_candidates"
-    candidates = record.get(key)
+    candidates = record.get("answer_candidates")
     if not isinstance(candidates, list):
-        fail(f"{where}: 文字列の配列 {key} がありません。{FORMAT}")
-    texts = [required_text(where, key, candidate) for candidate in candidates]
+        fail(f"{where}: 文字列の配列 answer_candidates がありません。{FORMAT}")
+    texts = [required_text(where, "answer_candidates", candidate) for candidate in candidates]
 
     return SourceRow(
         where,
-        # 印だけの問題文は、空になる
-        required_text(where, "question", GAP.sub("", question)),
+        # 印だけの問題文は、そのまま
+        re.sub(GAP, "", question) or question,
         answer,
         tuple(texts),
         record.get("qid"),

@@ -71,9 +71,8 @@ def print_hints(questions, guessed):
         if lengths[q.label] == max(lengths):
             longest += 1 / lengths.count(max(lengths))
         inside += normalize(q.choices[q.label]) in normalize(q.text)
-    percent = 100 / len(questions)
-    print(f"正解が最も長い選択肢: {percent * longest:.1f} % "
-          f"(当てずっぽうは {percent * guessed:.1f} %。"
+    print(f"正解が最も長い選択肢: {100 * longest / len(questions):.1f} % "
+          f"(当てずっぽうは {100 * guessed / len(questions):.1f} %。"
           "ずっと高ければ、長さで当てられます)")
     if inside:
         print(f"注意: {inside} 問は、正解が問題文の中にあります。")

@@ -18,15 +18,15 @@ from quiz.questions.characters import loosely, normalize, one_line
 from quiz.questions.source_row import FORMAT, SourceRow
 
 # 列の種類と、その見出し (全角と半角、大文字と小文字、空白の違いは問わない)
-HEADERS = {
-    "問題": "問題|問題文|question",
-    "正解": "正解|正答|答え|answer",
-    "誤答": r"(誤答|不正解|wrong)\d*",
-    "分野": "分野|ジャンル|genre",
-    "qid": "qid",
+HEADERS = (
+    "(?P<問題>問題|問題文|question)"
+    "|(?P<正解>正解|正答|答え|answer)"
+    r"|(?P<誤答>(?:誤答|不正解|wrong)\d*)"
+    "|(?P<分野>分野|ジャンル|genre)"
+    "|(?P<qid>qid)"
     # 見出しのない列。pandas は Unnamed: 3 のような名前を付ける
-    None: r"(unnamed:[1-9]\d*)?",
-}
+    r"|(?:unnamed:[1-9]\d*)?"
+)
 ADVICE = ("1 行目の見出しを 問題、正解、誤答1、誤答2、... にし、正解は番号ではなく文字で"
           f"書いてください。{FORMAT}")
 
@@ -41,11 +41,9 @@ DAMAGES = {
 
 
 def part_of(title):
-    """見出しが title の列の種類 (HEADERS の名前)。使わない列なら ""。"""
-    for part, pattern in HEADERS.items():
-        if re.fullmatch(pattern, loosely(title)):
-            return part
-    return ""
+    """見出しが title の列の種類 (HEADERS の名前)。見出しがなければ None、使わない列なら ""。"""
+    match = re.fullmatch(HEADERS, loosely(title))
+    return match.lastgroup if match else ""
 
 
 def sheet_text(path, raw):
@@ -53,33 +51,30 @@ def sheet_text(path, raw):
 
     文字コードは UTF-8 か、Excel の CP932。行によって違えば、その行を言って終わる。
     """
-    # 文字コード → 初めて出た行
+    # 文字コード → 初めて出た行。英数字だけの行は、どの文字コードでも同じ
     found = {}
     for number, line in enumerate(raw.splitlines(), 1):
-        found.setdefault(encoding_of(line), number)
-    # 英数字だけの行は、どの文字コードでも同じ
-    found.pop("ascii", None)
-    text = raw.decode(next(iter(found), "ascii"), errors="replace")
+        if not line.isascii():
+            found.setdefault(encoding_of(line), number)
+    text = raw.decode(next(iter(found), "ascii"), "replace")
     # BOM のあるファイルを cat でつなぐと、途中の行の初めにも BOM がある
-    text = re.sub(r"^\ufeff+", "", text, flags=re.MULTILINE)
+    text = re.sub(r"(?m)^\ufeff+", "", text)
 
     # JSON か HTML か、空のファイルか、UTF-16 や Excel のまま (NUL がある)
-    line = first_line(text)
-    if not line or line.startswith(("[", "{", "<")) or b"\0" in raw:
+    header = first_line(text)
+    if re.match(r"[\[{<]|$", header) or b"\0" in raw:
         return None
-    titles = re.split(r'[,\t;"]', line)
-    if {"問題", "正解"}.isdisjoint(map(part_of, titles)):
-        fail(f"{path}:1: JSON でも、1 行目に見出しがある CSV か TSV でもありません。{ADVICE}")
     if len(found) > 1 or "latin-1" in found:
-        damaged = max(found.values())
-        fail(f"{path}:{damaged}: 文字として読めません (途中で切れているか、文字コードの違う行が"
-             "混ざっています)。元の表から書き出し直してください。")
+        fail(f"{path}:{max(found.values())}: 文字として読めません (途中で切れているか、"
+             "文字コードの違う行が混ざっています)。元の表から書き出し直してください。")
+    if not any(map(part_of, re.split(r'[,\t;"]', header))):
+        fail(f"{path}:1: JSON でも、1 行目に見出しがある CSV か TSV でもありません。{ADVICE}")
     return text
 
 
 def encoding_of(line):
     """1 行 (bytes) の文字コード。UTF-8 でも CP932 でもなければ latin-1 (どんな bytes も読める)。"""
-    for encoding in ("ascii", "utf-8", "cp932"):
+    for encoding in ("utf-8", "cp932"):
         with suppress(UnicodeDecodeError):
             line.decode(encoding)
             return encoding
@@ -98,16 +93,12 @@ def read_sheet(path, text):
     rows = [read_cells(where, parts, cells) for where, cells in lines]
 
     # そういう問題かもしれないので読むが、知らせる
-    notice(filter(looks_damaged, rows), "日付や表計算のエラーの形の選択肢があります")
-    notice(filter(has_equal_choices, rows), "同じ選択肢があるので、1 つにします")
+    for odd, what in ((looks_damaged, "日付や表計算のエラーの形の選択肢があります"),
+                      (has_equal_choices, "同じ選択肢があるので、1 つにします")):
+        places = [row.where for row in rows if odd(row)]
+        if places:
+            print(f"注意: {len(places)} 問は、{what} (初めは {places[0]})。")
     return rows
-
-
-def notice(rows, what):
-    """what である rows があれば、その数と初めの行を知らせる。"""
-    places = [row.where for row in rows]
-    if places:
-        print(f"注意: {len(places)} 問は、{what} (初めは {places[0]})。")
 
 
 def read_lines(path, text):
@@ -120,7 +111,7 @@ def read_lines(path, text):
     try:
         for cells in reader:
             where = f"{path}:{reader.line_num}"
-            if any(map(str.strip, cells)):
+            if any(cells):
                 lines.append((where, cells))
     except csv.Error as e:
         fail(f'{where} の次の行から: 表として読めません。'
@@ -177,7 +168,8 @@ def check_header_again(row):
     """
     parts = list(map(part_of, [row.question, *row.candidates]))
     # 列の順が違う見出しなら、どのセルも見出しの言葉
-    if parts[:2] == ["問題", "正解"] or "" not in parts:
+    whole = "" not in parts and parts.count("問題") == parts.count("正解") == 1
+    if whole or parts[:2] == ["問題", "正解"]:
         fail(f"{row.where}: 見出しの行が 2 つあります。1 つにしてください。")
 
 

@@ -19,8 +19,8 @@ class SourceRow:
     question: str
     answer: str  # 正解の文字
     candidates: tuple[str, ...]  # 正解と誤答
-    qid: object = None  # 問題の番号
-    genre: object = None  # 分野
+    qid: object  # 問題の番号
+    genre: object  # 分野
     label: int | None = None  # candidates が、順の公開された選択肢なら、正解の番号
 
     @property

@@ -60,18 +60,15 @@ CUT = HEADER + MOUNTAIN + RIVER[:-1]
 MIXED = (HEADER + MOUNTAIN).encode() + RIVER.encode("cp932")
 ENGLISH = "question,answer,wrong1,wrong2,wrong3,genre\n"
 
-# 名前: (ファイル名, 中身, 1 行のエラーにあるはずの文字)。手順1も手順2も、それを読んで終わる
+# 名前: (ファイル名, 中身, 1 行のエラーにあるはずの文字)。手順1がそれを読むと終わる
 INPUTS = {
     # ファイルそのもの
     "no file": ("a.json", None, ["a.json", "そこにありません", "今いるフォルダは", GET]),
     "empty": ("a.json", "", ["a.json:1", "空です"]),
-    "only blanks": ("a.json", "\n \n", ["a.json:1", "空です"]),
     "html": ("a.json", "<!DOCTYPE html>\n<p>404", ["a.json:1", "HTML", GET]),
-    "xml error of the server": ("a.json", '<?xml version="1.0"?><Error>', ["HTML", GET]),
     "cp932": ("a.json", TEXT.replace("×", "x").encode("cp932", "replace"),
               ["a.json:1", "CP932", "iconv"]),
     "utf-16": ("a.json", TEXT.encode("utf-16"), ["UTF-16"]),
-    "utf-16 be": ("a.json", b"\xfe\xff" + TEXT.encode("utf-16-be"), ["UTF-16"]),
     "gzip": ("a.json", gzip.compress(TEXT.encode()), ["gzip", "gunzip"]),
     "excel": ("a.json", b"PK\x03\x04\x14\x00\xff\xfe", ["Excel"]),
     "not utf-8 nor cp932": ("a.json", TEXT.encode() + b"\x81\xff\xff", ["a.json:3", "UTF-8"]),
@@ -80,43 +77,32 @@ INPUTS = {
     "cut in a string": ("a.json", TEXT[:-30], ["a.json:3", "途中で切れています"]),
     "cut in an array": ("a.json", "[\n" + ",\n".join(LINES), ["a.json:4", "途中で切れています"]),
     "cut after a row of an array": ("a.json", f"[\n{LINES[0]},\n", ["a.json:3"]),
-    "plain text": ("a.json", "こんにちは", ["a.json:1", "JSON として読めません"]),
+    "plain text": ("a.json", "こんにちは", ["a.json:1", "JSON でも", OWN]),
     "csv without a header": ("a.json", "首都は?,東京,大阪\n",
-                             ["a.json:1", "JSON として読めません", OWN]),
+                             ["a.json:1", "1 行目に見出し", OWN]),
     "no comma": ("a.json", replaced(", ", " "), ["a.json:2", ", か閉じ括弧"]),
-    "no colon": ("a.json", replaced(": ", " "), ["a.json:2", ": がありません"]),
     "single quotes": ("a.json", str(ROWS[0]), ["a.json:1", '" で囲んだ名前']),
     "newline in a string": ("a.json", replaced("でしょう?", "で\nしょう?"),
                             ["a.json:2", '" が閉じていません']),
-    "broken line": ("a.json", f"{LINES[0]}\n{LINES[1][:40]}\n{LINES[2]}\n", ["a.json:2"]),
     "numbers": ("a.json", "[1, 2]", ["a.json:1", "{...}"]),
-    "a string": ("a.json", '"あ"', ["a.json:1", "{...}"]),
     "deep nesting in a record": ("a.json", '{"question": ' + "[" * 200000, ["a.json:1"]),
     "huge number": ("a.json", f'{{"question": {"9" * 5000}}}', ["a.json:1"]),
     "lone surrogate": ("a.json", replaced("でしょう", "\\ud800でしょう"),
                        ["a.json:2", "JSON として読めません"]),
     "yaml": ("a.yml", YAML, ["a.yml:1", "JSON"]),
     # クイズ王の問題
-    "no question": ("a.json", second(question=...), ["a.json:2", "question がありません"]),
-    "no answer": ("a.json", second(answer_entity=...), ["a.json:2", "answer_entity がありません"]),
+    "no answer": ("a.json", "\n" + second(answer_entity=...), ["a.json:3", "answer_entity", GET]),
     "no candidates": ("a.json", second(answer_candidates=...),
                       ["a.json:2", "answer_candidates がありません"]),
-    "no answer after a blank line": (
-        "a.json", f"{LINES[0]}\n\n{LINES[1].replace('answer_entity', 'x')}\n", ["a.json:3"]),
     "numeric answer": ("a.json", second(answer_entity=1603),
                        ["a.json:2", "answer_entity", "1603", "囲みます"]),
     "null answer": ("a.json", second(answer_entity=None), ["a.json:2", "answer_entity", "None"]),
-    "NaN answer": ("a.json", second(answer_entity=float("nan")), ["a.json:2", "answer_entity"]),
     "empty question": ("a.json", second(question=""), ["a.json:2", "question"]),
-    "only the gap mark": ("a.json", second(question="__"), ["a.json:2", "question"]),
     "blank answer": ("a.json", second(answer_entity="　"), ["a.json:2", "answer_entity"]),
-    "list as a question": ("a.json", second(question=["あ"]), ["a.json:2", "question"]),
     "candidates in one string": ("a.json", second(answer_candidates="あ、い、う"),
                                  ["a.json:2", "answer_candidates", "配列"]),
     "a number among the candidates": ("a.json", second(answer_candidates=["あ", 3]),
                                       ["a.json:2", "answer_candidates"]),
-    "an empty candidate": ("a.json", second(answer_candidates=["あ", ""]),
-                           ["a.json:2", "answer_candidates"]),
     "one candidate in every row": (
         "a.json",
         "\n".join(json.dumps(r | {"answer_candidates": [r["answer_entity"]]}) for r in ROWS),
@@ -124,44 +110,33 @@ INPUTS = {
     "nothing usable": ("a.json", "\n".join(json.dumps(r | {"answer_entity": "x"}) for r in ROWS),
                        ["a.json", "1 問もありません", "正解が候補にない 3"]),
     # JCommonsenseQA
-    "label too large": ("a.json", jcqa(label=5), ["a.json:2", "label", "0 から 4"]),
+    "label too large": ("a.json", jcqa(label=5), ["a.json:2", "label", "0 から 4", OWN]),
     "label below zero": ("a.json", jcqa(label=-1), ["a.json:2", "label"]),
-    "label is text": ("a.json", jcqa(label="0"), ["a.json:2", "label", "'0'"]),
-    "label is null": ("a.json", jcqa(label=None), ["a.json:2", "label", "None"]),
-    "label is true": ("a.json", jcqa(label=True), ["a.json:2", "label", "True"]),
-    "label is 1.0": ("a.json", jcqa(label=1.0), ["a.json:2", "label", "1.0"]),
-    "no label": ("a.json", jcqa(label=...), ["a.json:2", "label"]),
+    "label is null": ("a.json", jcqa(label=None), ["a.json:2", "label"]),
+    "label is true": ("a.json", jcqa(label=True), ["a.json:2", "label"]),
+    "label is 1.0": ("a.json", jcqa(label=1.0), ["a.json:2", "label"]),
     "choice4 is null": ("a.json", jcqa(choice4=None), ["a.json:2", "choice4", "None"]),
-    "choice1 is a number": ("a.json", jcqa(choice1=3), ["a.json:2", "choice1", "3"]),
-    "choice3 is empty": ("a.json", jcqa(choice3=""), ["a.json:2", "choice3"]),
-    "choice2 is missing": ("a.json", jcqa(choice2=...), ["a.json:2", "choice2 がありません"]),
-    "choice0 is missing": ("a.json", jcqa(choice0=...), ["a.json:2", "choice0 がありません"]),
-    "counted from one": ("a.json", jcqa(choice0=..., choice5="海", label=5),
-                         ["a.json:2", "choice0 がありません"]),
+    "choice2 is missing": ("a.json", jcqa(choice2=...), ["a.json:2", "choice2 に", "None"]),
+    "choice0 is missing": ("a.json", jcqa(choice0=...), ["a.json:2", "choice0 に", "None"]),
     "twelve choices": (
         "a.json",
         json.dumps({f"choice{k}": f"駅{k}" for k in range(12)} | {"question": "?", "label": 3}),
         ["選択肢が 10 個より多い", "--num-choices"]),
     "one choice": ("a.json", '{"question": "?", "choice0": "駅", "label": 0}', ["候補が足りない"]),
     # 表計算: 見出し
-    "no answer column": ("a.csv", "問題,誤答1\nあ?,い\n", ["a.csv:1", "正解 の列", OWN]),
-    "no wrong column": ("a.csv", "問題,正解\nあ?,い\n", ["a.csv:1", "誤答1 の列"]),
-    "csv named json": ("a.json", "問題,正解\nA,B\n", ["a.json:1", "誤答1 の列がありません", OWN]),
-    "no question column": ("a.csv", "正解,誤答1\nい,う\n", ["a.csv:1", "問題 の列"]),
-    "misspelt header": (
-        "a.csv", "問題,正解,ごとう1\nあ?,い,う\n",
-        ["a.csv:1", "誤答1 の列", "ごとう1"]),
+    "no answer column": ("a.csv", "問題,誤答1\nあ?,い\n",
+                         ["a.csv:1", "見出しには", "今は 問題、誤答1", OWN]),
+    "no wrong column": ("a.csv", "問題,正解\nあ?,い\n", ["a.csv:1", "誤答の列が要ります"]),
+    "csv named json": ("a.json", "問題,正解\nA,B\n", ["a.json:1", "誤答の列が要ります", OWN]),
     "numbered choices": (
         "a.csv", "問題,選択肢1,選択肢2,選択肢3,選択肢4,正解\nあ?,い,う,え,お,2\n",
-        ["a.csv:1", "誤答1 の列がありません", "正解は番号ではなく文字で", OWN]),
-    "one column of choices": ("a.csv", "問題,答え,選択肢\nあ?,い,い/う/え\n",
-                              ["a.csv:1", "誤答1 の列がありません", "選択肢", OWN]),
+        ["a.csv:1", "誤答の列が要ります", "正解は番号ではなく文字で", OWN]),
     "the same column twice": (
         "a.csv", "問題,問題,正解,誤答1\nあ?,い?,う,え\n",
-        ["a.csv:1", "2 度"]),
+        ["a.csv:1", "1 つずつ"]),
     "two names of one column": (
         "a.csv", "問題,正解,答え,誤答1\nあ?,い,う,え\n",
-        ["a.csv:1", "2 度"]),
+        ["a.csv:1", "1 つずつ"]),
     "no header": ("a.csv", "あ?,い,う,え,お\n", ["a.csv:1", "1 行目に見出し"]),
     "no header in cp932": (
         "a.csv", "山は?,富士山,北岳\n".encode("cp932"),
@@ -172,8 +147,6 @@ INPUTS = {
     "merged header of pandas": (
         "a.csv", "問題,正解,誤答,Unnamed: 3\n山は?,富士山,北岳,\n川は?,信濃川,利根川,石狩川\n",
         ["a.csv:3", "見出しのない列に「石狩川」"]),
-    "genre without a header": ("a.csv", "問題,正解,誤答1,誤答2,\n山は?,富士山,北岳,槍,地理\n",
-                               ["a.csv:2", "見出しのない列に「地理」", "分野"]),
     "two header lines": (
         "a.csv", f"{HEADER}{ENGLISH}あ?,い,う,え,お,\n", ["a.csv:2", "見出しの行が 2 つ"]),
     "two files with marks": (
@@ -194,14 +167,9 @@ INPUTS = {
     "two encodings, cp932 first": (
         "a.csv",
         HEADER.encode("cp932") + MIXED.split(b"\n", 1)[1], ["a.csv:2", "文字コードの違う行"]),
-    "two encodings below an english header": (
-        "a.csv", ENGLISH.encode() + MIXED.split(b"\n", 1)[1],
-        ["a.csv:3", "文字コードの違う行"]),
     "cut csv below an english header": (
         "a.csv", (ENGLISH + MOUNTAIN + RIVER).encode()[:-3], ["a.csv:3"]),
-    "utf-16 csv": ("a.csv", (HEADER + "あ?,い,う,え,お,\n").encode("utf-16"), ["a.csv", "UTF-16"]),
     "utf-16 csv in english": ("a.csv", (ENGLISH + "a?,b,c,d\n").encode("utf-16"), ["UTF-16"]),
-    "utf-16 tsv": ("a.tsv", "問題\t正解\n".encode("utf-16"), ["a.tsv", "UTF-16"]),
     "excel named csv": ("a.csv", b"PK\x03\x04\x14\x00\x06\xff\xfe", ["a.csv", "Excel"]),
     "excel under its own name": (
         "a.xlsx", b"PK\x03\x04\x14\x00\x06\xff\xfe",
@@ -212,11 +180,6 @@ INPUTS = {
         ["a.csv:3", "「問題」の列が空"]),
     "empty answer cell": ("a.csv", HEADER + "あ?,,う,え,お,\n", ["a.csv:2", "「正解」の列が空"]),
     "short row": ("a.csv", HEADER + "あ?\n", ["a.csv:2", "「正解」の列が空"]),
-    "answer among the wrong ones": ("a.csv", HEADER + "あ?,い,う,イ,い,\n",
-                                    ["a.csv:2", "「誤答3」の列", "正解と同じ"]),
-    "same but for width": (
-        "a.csv", HEADER + "あ?,ABC,う,ＡＢＣ,え,\n",
-        ["a.csv:2", "「誤答2」の列"]),
     "a date": ("a.csv", HEADER + "サッカーの結果は?,2024/3/1,2-0,1-1,0-0,\n", ["a.csv:2", "日付"]),
     "a date in english": (
         "a.csv", HEADER + "結果は?,2-0,1-Mar,1-1,13-1,\n",
@@ -226,28 +189,22 @@ INPUTS = {
         ["a.csv:2", "1月2日", "日付"]),
     "an error of the sheet": (
         "a.csv", HEADER + "あ?,#REF!,う,え,お,\n",
-        ["a.csv:2", "「正解」の列", "#REF!"]),
-    "a division by zero": (
-        "a.csv", HEADER + "あ?,い,う,#DIV/0!,お,\n",
-        ["a.csv:2", "「誤答2」の列", "#DIV/0!"]),
+        ["a.csv:2", "「#REF!」", "エラー"]),
     "an error of LibreOffice": (
         "a.csv", HEADER + "あ?,い,う,Err:502,お,\n",
-        ["a.csv:2", "「誤答2」の列", "Err:502"]),
+        ["a.csv:2", "「Err:502」"]),
     "a narrow cell": (
         "a.csv", HEADER + "あ?,い,####,え,お,\n",
-        ["a.csv:2", "「誤答1」の列", "####"]),
+        ["a.csv:2", "「####」"]),
     "an error as a question": (
         "a.csv", HEADER + "#N/A,い,う,え,お,\n",
-        ["a.csv:2", "「問題」の列", "#N/A"]),
+        ["a.csv:2", "「#N/A」"]),
     "a comma without quotes": ("a.csv", HEADER + "あ, い, うのうち?,い,う,え,お,分野\n",
-                               ["a.csv:2", "2 個多く", '"']),
+                               ["a.csv:2", "見出しのない列に「お」", '" で囲み']),
     "a quote left open": (
         "a.csv", HEADER + 'あ?,"い,う,え,お,\nか?,き,く,け,こ,\n',
         ["a.csv", '"']),
     "no wrong answers": ("a.csv", HEADER + "あ?,い,,,,\n", ["1 問もありません", "候補が足りない"]),
-    "control character": (
-        "a.csv", HEADER + "あ\x07?,い,う,え,お,\n",
-        ["1 問もありません", "制御文字"]),
 }
 # 名前: (打つもの, 1 行のエラーにあるはずの文字)。作業フォルダは good の写し
 COMMANDS = {
@@ -272,7 +229,6 @@ COMMANDS = {
         [*EVAL, "source.json", "-o", "train-5-inst.json"],
         ["書き換えません"]),
     "train over quiz.json": ([*TRAIN, "source.json", "-o", "quiz.json"], ["書き換えません"]),
-    "train over a result": ([*TRAIN, "source.json", "-o", "result.json"], ["書き換えません"]),
     "eval over a result": ([*EVAL, "source.json", "-o", "result.json"], ["書き換えません"]),
     "output is a folder": ([*TRAIN, "source.json", "-o", "folder"], ["folder"]),
     "output in a file": (
@@ -280,9 +236,6 @@ COMMANDS = {
         ["quiz.json/x.json", "フォルダ"]),
     "output in no folder": ([*EVAL, "source.json", "-o", "nowhere/x.json"],
                             ["nowhere/x.json", "そこにありません"]),
-    "train output in no folder": (
-        [*TRAIN, "source.json", "-o", "nowhere/x.json"],
-        ["nowhere/x.json"]),
     # 引数
     "too many choices": ([*TRAIN, "source.json", "--num-choices", "10", "--max-questions", "0"],
                          ["--max-questions"]),
@@ -308,15 +261,20 @@ def ends_in_one_line(command, expected, work):
     assert state(work) == before
 
 
-@pytest.mark.parametrize("script", ["convert_train", "convert_eval"])
 @pytest.mark.parametrize("name", INPUTS)
-def test_bad_input(name, script, tmp_path):
+def test_bad_input(name, tmp_path, script="convert_train"):
     file, content, expected = INPUTS[name]
     if content is not None:
         raw = content if isinstance(content, bytes) else content.encode()
         (tmp_path / file).write_bytes(raw)
     (tmp_path / "out.json").write_text("前の出力", encoding="utf-8")
     ends_in_one_line([script, file, "-o", "out.json"], expected, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["no file", "cut in a string", "nothing usable", "two encodings"])
+def test_bad_input_of_step_2(name, tmp_path):
+    """手順2も、同じものを読む。"""
+    test_bad_input(name, tmp_path, "convert_eval")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import DEMO, quiz_of, read, step, write_rows
 
-from quiz.questions.choices import draw_choices
+from quiz.questions.choices import draw_questions
 from quiz.questions.formats import from_quiz_king
 
 CLIONE = {"qid": "clione", "answer_entity": "クリオネ",
@@ -21,8 +21,9 @@ def test_golden_eval(tmp_path):
     """チュートリアルの評価の例と 1 文字違わない。"""
     order = ["ミズダコ", "オオイカリナマコ", "クリオネ", "イソギンチャクモエビ",
              "アカシマシラヒゲエビ"]
-    row = from_quiz_king("", CLIONE)
-    seed = next(s for s in range(2000) if draw_choices(row, None, s)[0] == order)
+    rows = [from_quiz_king("", CLIONE)]
+    seed = next(s for s in range(2000)
+                if draw_questions(rows, None, s, None).questions[0].choices == tuple(order))
     write_rows(tmp_path / "in.json", CLIONE)
     step("convert_eval", "in.json", "-o", "out.json", "--seed", seed, cwd=tmp_path)
     assert read(tmp_path / "out.json") == [{
@@ -63,16 +64,16 @@ def test_leak_is_reported(tmp_path):
     full_width = BOB["question"].replace("?", "？")
     write_rows(tmp_path / "train_questions.json", BOB | {"question": full_width})
     write_rows(tmp_path / "dev.json", BOB, CLIONE)
-    missing = step("convert_eval", "dev.json", cwd=tmp_path).stderr
+    missing = step("convert_eval", "dev.json", cwd=tmp_path).stdout
     assert "train-5-inst.json がないので" in missing
     step("convert_train", "train_questions.json", cwd=tmp_path)
-    found = step("convert_eval", "dev.json", cwd=tmp_path).stderr
+    found = step("convert_eval", "dev.json", cwd=tmp_path).stdout
     assert "1 問は train-5-inst.json にもあります" in found
     (tmp_path / "train-5-inst.json").rename(tmp_path / "mine.json")
     mine = ("convert_eval", "dev.json", "--train", "mine.json")
-    assert "1 問は mine.json にもあります" in step(*mine, cwd=tmp_path).stderr
+    assert "1 問は mine.json にもあります" in step(*mine, cwd=tmp_path).stdout
     write_rows(tmp_path / "dev.json", CLIONE)
-    assert not step(*mine, cwd=tmp_path).stderr
+    assert "注意" not in step(*mine, cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("trained, asked", [
@@ -82,7 +83,7 @@ def test_nearly_the_same_question_is_said_to_be_nearly(trained, asked, tmp_path)
     write_rows(tmp_path / "train.json", BOB | {"question": trained})
     write_rows(tmp_path / "dev.json", BOB | {"question": asked})
     step("convert_train", "train.json", cwd=tmp_path)
-    found = step("convert_eval", "dev.json", cwd=tmp_path).stderr
+    found = step("convert_eval", "dev.json", cwd=tmp_path).stdout
     assert "1 問は train-5-inst.json にもあります (ほぼ同じ問題文も数えます)" in found
 
 

@@ -4,7 +4,7 @@ import random
 
 from conftest import ROOT, read, run, step, write_rows
 
-from quiz.questions.choices import draw_choices
+from quiz.questions.choices import draw_questions
 from quiz.questions.formats import from_quiz_king
 
 BOB = {"qid": "bob", "question": "格闘家ボブ・サップの出身国はどこでしょう?",
@@ -16,8 +16,9 @@ BOB = {"qid": "bob", "question": "格闘家ボブ・サップの出身国はど�
 def test_golden_train(tmp_path):
     """チュートリアルの学習の例と 1 文字違わない。"""
     order = ["オレゴン州", "イギリス", "アメリカ合衆国", "コロラド州", "ミシガン州"]
-    row = from_quiz_king("", BOB)
-    seed = next(s for s in range(2000) if draw_choices(row, None, s)[0] == order)
+    rows = [from_quiz_king("", BOB)]
+    seed = next(s for s in range(2000)
+                if draw_questions(rows, None, s, None).questions[0].choices == tuple(order))
     write_rows(tmp_path / "in.json", BOB)
     step("convert_train", "in.json", "-o", "out.json", "--seed", seed, cwd=tmp_path)
     assert read(tmp_path / "out.json") == [{
@@ -39,8 +40,8 @@ def test_skipped_rows_and_number_of_choices(tmp_path):
              "answer_candidates": ["い", "ろ", "は", "に"]}]
     write_rows(tmp_path / "in.json", *rows)
     out = step("convert_train", "in.json", "-o", "out.json", cwd=tmp_path).stdout
-    assert ("読んだ 6 問 / 書く 3 問 / 飛ばした 3 問, 問題が重複 1 (2 行), "
-            "正解が候補にない 1 (4 行), 候補が足りない 1 (5 行)") in out
+    assert ("読んだ 6 問 / 書く 3 問 / 飛ばした 3 問, 問題が重複 1 (初めは in.json:2), "
+            "正解が候補にない 1 (初めは in.json:4), 候補が足りない 1 (初めは in.json:5)") in out
     records = read(tmp_path / "out.json")
     assert records[1]["instruction"].startswith("以下の問題について、0, 1, 2, 3の選択肢から")
     assert "問題: 穴うめ? \n" in records[2]["instruction"]
@@ -56,7 +57,7 @@ def test_two_answers_to_one_question(tmp_path):
     text = "問題;正解;誤答1\nあ?;い;う\nあ?;う;い\nあ?;い;う\n"
     (tmp_path / "s.csv").write_text(text, encoding="utf-8")
     out = step("convert_train", "s.csv", cwd=tmp_path).stdout
-    assert "同じ問題で正解が違う 1 (3 行), 問題が重複 1 (4 行)" in out
+    assert "同じ問題で正解が違う 1 (初めは s.csv:3), 問題が重複 1 (初めは s.csv:4)" in out
 
 
 def test_next_command_is_fixed(tmp_path):
