@@ -80,13 +80,23 @@ def read_question(record):
     return Question(match["question"], choices, lines.index(record["output"]), extra)
 
 
-def read_label(answer):
-    """回答の行の先頭から番号を読む。「２：クリオネ」→ "2"。番号で始まっていなければ ""。"""
+def read_label(answer, choices=()):
+    """回答の行の先頭から番号を読む。「２：クリオネ」→ "2"。番号で始まっていなければ ""。
+
+    choices (問題の選択肢) の 1 つの文字そのものなら、番号ではない (選択肢「2:3」など)。
+    """
+    if answer in choices:
+        return ""
     # 全角の数字や記号も、空白の有無も問わない。行の途中の数や、2 桁以上の数は番号ではない。
     before, after = (unicodedata.normalize("NFKC", part).strip() for part in ANSWER.split("{choice}")[0].split("{label}"))
     start = rf"\s*{re.escape(before)}\s*([0-9])\s*{re.escape(after) or '(?![0-9])'}"
     match = re.match(start, unicodedata.normalize("NFKC", answer))
     return match[1] if match else ""
+
+
+def likely_label(probs):
+    """番号の確率のリストから、最も確率の高い番号。"""
+    return probs.index(max(probs))
 
 
 def read_choice(answer):

@@ -1,71 +1,140 @@
-"""全問を解く: 速い方法 (fast.py) が使えるモデルかを確かめ、長さの近い問題をまとめ、メモリに入らなければ分ける。"""
+"""問題をまとめて解く: 速い方法が使えるかを確かめ、メモリに入らなければ分け、だめなら 1 問ずつ。"""
 
 import math
+import sys
 
 import torch
+from tqdm import tqdm
 
-from quiz.solving.fast_way import FastWay
 from quiz.files import fail
 from quiz.model import OUT_OF_MEMORY
+from quiz.solving.fast_way import FastWay
+from quiz.solving.fast_way_check import why_not_fast
 from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, answer_plainly
 
-TOKEN_BUDGET = {"cuda": 16384, "cpu": 3072}  # 1 回に計算するトークンの数 (問題数 × 長さ)
+# 1 回に計算するトークンの数 (問題数 × 長さ) の、既定の上限
+TOKEN_BUDGET = {"cuda": 16384, "cpu": 3072}
 
 
 class Solver:
-    """model に questions (Question のリスト) を解かせる。prompts はそのトークン列。問題は、リストの中の番号 (ID) で指す。"""
+    """model に questions (Question のリスト) を解かせる。問題は、リストの中の番号 (ID) で指す。
 
-    def __init__(self, model, tokenizer, questions, prompts):
-        self.model, self.tokenizer, self.questions, self.prompts = model, tokenizer, questions, prompts
+    prompts は問題ごとのトークン列、name は間違いを言うときのモデルの呼び名。
+    """
+
+    def __init__(self, model, tokenizer, questions, prompts, name="このモデル"):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.questions = questions
+        self.prompts = prompts
+        self.name = name
         self.labels = Labels(tokenizer, max(len(q.choices) for q in questions))
         self.by_length = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-        longest, limit = self.by_length[0], getattr(model.config.get_text_config(), "max_position_embeddings", None) or math.inf
-        if len(prompts[longest]) + MAX_NEW_TOKENS > limit:
-            fail(f"問題「{questions[longest].text[:40]}」と回答が、モデルの扱える {limit} トークンに収まりません。除いてください。")
-        self.fast, self.why_plain = FastWay(model, tokenizer, self.labels, prompts), None
-        self.why_plain = self.compare()  # すべてを 1 問ずつ解く理由。速い方法で解くなら None
+        self.check_length(self.by_length[0])
 
-    def compare(self):
-        """最も短い問題を両方の方法で解く。答えが違うか、速い方法が使えなければ、その理由を返す。"""
-        i, exact = self.by_length[-1], self.model.dtype == torch.float32
-        try:
-            text, probs = self.answer([i, self.by_length[0]])[0]  # 最も長い問題とまとめると、埋める所が最も多い
-        except Exception as e:  # キャッシュの作りによって、どんな例外も起こりうる
-            return f"このモデルはまとめて解けない ({type(e).__name__})"
-        expected, expected_probs = self.answer_one(i)
-        # 半精度では、丸めだけで同点に近いトークンが入れ替わるので、確率は大まかに、回答は比べない。
-        same = all(abs(p - q) <= (min(1e-4, 1e-3 * p + 1e-9) if exact else 0.5 * p + 0.01) for p, q in zip(probs, expected_probs))
-        return None if same and (text == expected or not exact) else "このモデルはまとめて解くと答えが変わる"
+        # 最も短い問題と最も長い問題を、定義のとおりに解いたものと、速い方法で解いたものを比べる
+        pair = [self.by_length[-1], self.by_length[0]]
+        self.fast = FastWay(model, tokenizer, self.labels, prompts)
+        self.why_plain = "速い方法をまだ確かめていない"  # 1 問ずつ解く理由。None なら速い方法で解く
+        expected = self.answer(pair)
+        self.why_plain = why_not_fast(self.fast, [prompts[i] for i in pair], expected)
+
+    @property
+    def notes(self):
+        """1 問ずつ解くなら、そう言う文のリスト。"""
+        if self.why_plain is None:
+            return []
+        return [f"{self.why_plain}ので、1 問ずつ解きます (答えは同じで、時間がかかります)。"]
+
+    def check_length(self, longest):
+        """最も長い問題と回答が、モデルの扱える長さに収まらなければ終わる。"""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if limit and len(self.prompts[longest]) + MAX_NEW_TOKENS > limit:
+            beginning = self.questions[longest].text[:40]
+            fail(
+                f"問題「{beginning}」と回答が、モデルの扱える {limit} トークンに収まりません。"
+                "除いてください。"
+            )
 
     def batches(self, indices, budget=None, max_rows=None):
-        """長さの近い問題を、(問題数 × 最大の長さ) が budget を超えないようにまとめる。長いものから先に解く。"""
-        budget, batches, size = budget or TOKEN_BUDGET[self.model.device.type], [], 0
-        for i in filter(set(indices).__contains__, self.by_length):
+        """長さの近い問題を、(問題数 × 最大の長さ) が budget を超えないようにまとめる。
+
+        長いものから先に解く (メモリが足りなければ、初めに分かる)。
+        """
+        budget = budget or TOKEN_BUDGET[self.model.device.type]
+        wanted = set(indices)
+        batches = []
+        size = 0
+        for i in self.by_length:
+            if i not in wanted:
+                continue
+            # 長い順なので、まとまりの大きさは最初の 1 問で決まる
             if not batches or len(batches[-1]) >= size:
-                size = min(max_rows or math.inf, max(1, budget // len(self.prompts[i] + self.labels.lead)))
+                length = len(self.prompts[i]) + len(self.labels.lead)
+                size = min(max_rows or math.inf, max(1, budget // length))
                 batches.append([])
             batches[-1].append(i)
         return batches
 
     def answer(self, indices):
-        """(回答の文字列, 番号の確率のリスト) のリストを返す。メモリに入らなければ、二つに分けて解く。"""
+        """indices の問題の Output のリストを返す。メモリに入らなければ、二つに分けて解く。"""
         try:
-            with torch.inference_mode():
-                if self.why_plain:
-                    return [self.answer_one(i) for i in indices]
-                return self.fast.answer([self.prompts[i] for i in indices], [self.questions[i].lines for i in indices])
-        except (RuntimeError, MemoryError) as e:
-            if not isinstance(e, MemoryError) and not any(words in str(e) for words in OUT_OF_MEMORY):
-                raise
-        # 例外はテンソルを握っているので、except を抜けてからやり直す。
+            outputs = self.attempt(indices)
+            self.check_finite(outputs)
+            return outputs
+        except Exception as error:
+            no_memory = is_out_of_memory(error)
+            if self.why_plain and not no_memory:
+                raise  # 定義のとおりにも解けない
+            kind = type(error).__name__
+
+        # 例外はテンソルを握っているので、except を抜けてからやり直す
+        if no_memory:
+            return self.answer_halves(indices)
+        self.why_plain = f"まとめて解く途中で間違い ({kind}) が起きた"
+        for note in self.notes:
+            tqdm.write(f"注意: {note}", file=sys.stderr)
+        return self.answer(indices)
+
+    @torch.inference_mode()
+    def attempt(self, indices):
+        """速い方法か、定義のとおりに解く。"""
+        if self.why_plain:
+            return [self.answer_one(i) for i in indices]
+        prompts = [self.prompts[i] for i in indices]
+        return self.fast.answer(prompts, [self.questions[i].lines for i in indices])
+
+    @torch.inference_mode()
+    def answer_one(self, i):
+        """1 問を定義 (one_by_one.py) のとおりに解き、Output を返す。"""
+        output = answer_plainly(self.model, self.tokenizer, self.labels, self.prompts[i])
+        n = len(self.questions[i].choices)
+        return output._replace(label_probs=output.label_probs[:n])
+
+    def answer_halves(self, indices):
+        """メモリに入らなかった問題を、半分ずつ解く。1 問でも入らなければ終わる。"""
         if len(indices) == 1:
-            fail("1 問ずつでもメモリが足りません。小さいモデルを使うか、YAML の load_in_4bit を true にしてください。")
+            fail(
+                "1 問ずつでもメモリが足りません。小さいモデルを使うか、"
+                "YAML の load_in_4bit を true にしてください。"
+            )
         torch.cuda.empty_cache()
         half = len(indices) // 2
         return self.answer(indices[:half]) + self.answer(indices[half:])
 
-    @torch.inference_mode()
-    def answer_one(self, i):
-        """1 問を plain.py のとおりに解く。"""
-        text, probs = answer_plainly(self.model, self.tokenizer, self.labels, self.prompts[i])
-        return text, probs[:len(self.questions[i].choices)]
+    def check_finite(self, outputs):
+        """確率が数でなければ終わる。そのようなモデルの答えには、意味がない。"""
+        for output in outputs:
+            if not all(map(math.isfinite, output.label_probs)):
+                fail(
+                    f"{self.name} の計算が数になりません (確率が NaN)。壊れた重みか、発散した学習か、"
+                    "精度の不足です。--base で基のモデルを確かめ、基のモデルなら重みを入れ直すか "
+                    "YAML の fp16 を false に、アダプタなら学習し直してください。"
+                )
+
+
+def is_out_of_memory(error):
+    """メモリ不足の例外か。ライブラリによって、言い方が違う。"""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
