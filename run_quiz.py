@@ -1,9 +1,9 @@
 """手順4: 学習したモデルに quiz.json の全問を解かせ、result.log と result.json に書く。
 
-    python run_quiz.py                          # qlora-opencalm.yml のモデルとアダプタで quiz.json を解く
-    python run_quiz.py --base                   # 学習前のモデルで解く → result-base.json
-    python run_quiz.py --quiz quiz-dev2.json    # dev2 を解く → result-dev2.json
-    python run_quiz.py --rotations              # 選択肢の順を変えて解く (選択肢の数だけ時間がかかる)
+    python run_quiz.py                        # qlora-opencalm.yml のモデルで quiz.json を解く
+    python run_quiz.py --base                 # 学習前のモデルで解く → result-base.json
+    python run_quiz.py --quiz quiz-dev2.json  # dev2 を解く → result-dev2.json
+    python run_quiz.py --rotations            # 選択肢の順を変えて解く (時間は選択肢の数倍)
     python run_quiz.py --quiz quiz.json quiz-dev2.json -o result-all.json --max-questions 100
 
 2 つの GPU (なければ CPU の 2 プロセス) で分担する:
@@ -58,7 +58,7 @@ def main():
     from quiz.solving.batched import Solver
     from quiz.solving.conditions import conditions
     from quiz.solving.partial_answers import PartialAnswers
-    from quiz.solving.self_check import difference_from_training
+    from quiz.solving.self_check import difference_from_training, measured_by_training
 
     # accelerate launch で起動すれば複数のプロセス、そうでなければ 1 つ
     processes = PartialState(cpu=not torch.cuda.is_available())
@@ -69,7 +69,7 @@ def main():
     run = conditions(base, adapter, config, model, questions)
     run |= {"rotations": args.rotations, "blank_question": args.blank_question}
     if processes.is_main_process:
-        warn(notes + solver.notes)
+        warn([*notes, solver.why_plain])
 
     # 解く。止まっても、同じコマンドで続きから始まる
     with PartialAnswers(path, run, questions, processes) as answers:
@@ -95,8 +95,8 @@ def main():
     if processes.is_main_process:
         write_results(path, questions, all_answers, run, args.quiz)
         print(summary_lines(path, questions, all_answers, run))
-        difference = difference_from_training(adapter, questions, all_answers, run)
-        warn([difference] if difference else [])
+        expected = measured_by_training(adapter)
+        warn([difference_from_training(expected, questions, all_answers, run)])
     answers.finish()
 
 
@@ -105,9 +105,9 @@ def read_arguments():
     parser = Parser(__doc__)
     add = parser.add_argument
     add("--config", default="qlora-opencalm.yml", help="手順3で使った YAML (既定: %(default)s)")
-    add("--quiz", nargs="+", default=["quiz.json"], metavar="FILE", help="解く問題 (既定: quiz.json)")
+    add("--quiz", nargs="+", default=["quiz.json"], metavar="FILE", help="問題 (既定: quiz.json)")
     add("-o", "--output", type=Path, help="結果のファイル (既定: result.json など。条件で変わる)")
-    add("--model", help="YAML のモデルの代わりに使う、アダプタのフォルダ、モデルのフォルダまたは名前")
+    add("--model", help="YAML のモデルの代わりに使う、アダプタかモデルのフォルダ、または名前")
     add("--base", action="store_true", help="アダプタを付けず、学習前のモデルに解かせる")
     add("--rotations", action="store_true", help="選択肢の順を変えて解く → result-rotations.json")
     add("--blank-question", action="store_true", help="選択肢だけで解く → result-blank.json")
@@ -129,8 +129,8 @@ def questions_to_ask(args):
 
 
 def warn(notes):
-    """気を付けることを、1 つ 1 行で言う。"""
-    for note in notes:
+    """気を付けることを、1 つ 1 行で言う。None は、言うことがない。"""
+    for note in filter(None, notes):
         print(f"注意: {note}", file=sys.stderr)
 
 

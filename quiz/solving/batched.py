@@ -1,7 +1,7 @@
 """問題をまとめて解く: 速い方法が使えるかを確かめ、メモリに入らなければ分け、だめなら 1 問ずつ。"""
 
-import math
 import sys
+from math import isfinite
 
 import torch
 from tqdm import tqdm
@@ -9,7 +9,7 @@ from tqdm import tqdm
 from quiz.files import fail
 from quiz.model import OUT_OF_MEMORY
 from quiz.solving.fast_way import FastWay
-from quiz.solving.fast_way_check import why_not_fast
+from quiz.solving.fast_way_check import INSTEAD, why_not_fast
 from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, answer_plainly
 
 # 1 回に計算するトークンの数 (問題数 × 長さ) の、既定の上限
@@ -35,25 +35,17 @@ class Solver:
         # 最も短い問題と最も長い問題を、定義のとおりに解いたものと、速い方法で解いたものを比べる
         pair = [self.by_length[-1], self.by_length[0]]
         self.fast = FastWay(model, tokenizer, self.labels, prompts)
-        self.why_plain = "速い方法をまだ確かめていない"  # 1 問ずつ解く理由。None なら速い方法で解く
+        self.why_plain = "速い方法をまだ確かめていない"  # 1 問ずつ解く理由。速く解くなら None
         expected = self.answer(pair)
         self.why_plain = why_not_fast(self.fast, [prompts[i] for i in pair], expected)
-
-    @property
-    def notes(self):
-        """1 問ずつ解くなら、そう言う文のリスト。"""
-        if self.why_plain is None:
-            return []
-        return [f"{self.why_plain}ので、1 問ずつ解きます (答えは同じで、時間がかかります)。"]
 
     def check_length(self, longest):
         """最も長い問題と回答が、モデルの扱える長さに収まらなければ終わる。"""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if limit and len(self.prompts[longest]) + MAX_NEW_TOKENS > limit:
-            beginning = self.questions[longest].text[:40]
             fail(
-                f"問題「{beginning}」と回答が、モデルの扱える {limit} トークンに収まりません。"
-                "除いてください。"
+                f"問題「{self.questions[longest].text[:40]}」と回答が、"
+                f"モデルの扱える {limit} トークンに収まりません。除いてください。"
             )
 
     def batches(self, indices, budget=None, max_rows=None):
@@ -63,17 +55,15 @@ class Solver:
         """
         budget = budget or TOKEN_BUDGET[self.model.device.type]
         wanted = set(indices)
+        waiting = [i for i in self.by_length if i in wanted]
         batches = []
-        size = 0
-        for i in self.by_length:
-            if i not in wanted:
-                continue
-            # 長い順なので、まとまりの大きさは最初の 1 問で決まる
-            if not batches or len(batches[-1]) >= size:
-                length = len(self.prompts[i]) + len(self.labels.lead)
-                size = min(max_rows or math.inf, max(1, budget // length))
-                batches.append([])
-            batches[-1].append(i)
+        while waiting:
+            longest = len(self.prompts[waiting[0]] + self.labels.lead)
+            rows = max(1, budget // longest)
+            if max_rows:
+                rows = min(rows, max_rows)
+            batches.append(waiting[:rows])
+            waiting = waiting[rows:]
         return batches
 
     def answer(self, indices):
@@ -91,9 +81,8 @@ class Solver:
         # 例外はテンソルを握っているので、except を抜けてからやり直す
         if no_memory:
             return self.answer_halves(indices)
-        self.why_plain = f"まとめて解く途中で間違い ({kind}) が起きた"
-        for note in self.notes:
-            tqdm.write(f"注意: {note}", file=sys.stderr)
+        self.why_plain = f"まとめて解く途中で間違い ({kind}) が起きた{INSTEAD}"
+        tqdm.write(f"注意: {self.why_plain}", file=sys.stderr)
         return self.answer(indices)
 
     @torch.inference_mode()
@@ -108,8 +97,8 @@ class Solver:
     def answer_one(self, i):
         """1 問を定義 (one_by_one.py) のとおりに解き、Output を返す。"""
         output = answer_plainly(self.model, self.tokenizer, self.labels, self.prompts[i])
-        n = len(self.questions[i].choices)
-        return output._replace(label_probs=output.label_probs[:n])
+        # 番号は、その問題の選択肢の分だけ
+        return output._replace(label_probs=output.label_probs[: len(self.questions[i].choices)])
 
     def answer_halves(self, indices):
         """メモリに入らなかった問題を、半分ずつ解く。1 問でも入らなければ終わる。"""
@@ -125,11 +114,12 @@ class Solver:
     def check_finite(self, outputs):
         """確率が数でなければ終わる。そのようなモデルの答えには、意味がない。"""
         for output in outputs:
-            if not all(map(math.isfinite, output.label_probs)):
+            if not all(map(isfinite, output.label_probs)):
                 fail(
-                    f"{self.name} の計算が数になりません (確率が NaN)。壊れた重みか、発散した学習か、"
-                    "精度の不足です。--base で基のモデルを確かめ、基のモデルなら重みを入れ直すか "
-                    "YAML の fp16 を false に、アダプタなら学習し直してください。"
+                    f"{self.name} が計算した確率は数ではありません (NaN)。重みが壊れているか、"
+                    "学習が発散したか、精度が足りません。--base で基のモデルを確かめ、"
+                    "基のモデルもそうなら重みを入れ直すか YAML の fp16 を false にし、"
+                    "そうでなければ学習し直してください。"
                 )
 
 

@@ -1,6 +1,6 @@
 """解き方の定義: 1 問ずつ、いつも最も確率の高いトークンを選んで答える (貪欲法)。
 
-ほかのファイルの速い方法 (fast_way.py) は、これと同じ答えを出さなければならない。
+速い方法 (fast_way.py) は、これと同じ答えを出さなければならない。
 """
 
 from typing import NamedTuple
@@ -22,28 +22,30 @@ class Output(NamedTuple):
 
 
 def answer_plainly(model, tokenizer, labels, prompt_ids):
-    """トークン列 prompt_ids の問題に答え、Output を返す。label_probs は labels のすべての番号の分。"""
+    """トークン列 prompt_ids の問題に答え、Output を返す。"""
     # 回答: 1 トークンずつ、終わりの印か MAX_NEW_TOKENS まで作る
     prompt = torch.tensor([prompt_ids], device=model.device)
-    whole = torch.ones_like(prompt)
-    tokens = model.generate(input_ids=prompt, attention_mask=whole, **greedy(tokenizer))
-    text = first_line(tokenizer, tokens[0, len(prompt_ids) :])
+    (tokens,) = generate(model, tokenizer, prompt, torch.ones_like(prompt))
 
-    # 番号の確率: プロンプトと、番号の手前の共通のトークン (lead) に続けて
+    # 番号の確率: プロンプトと、番号の手前のトークン (lead) に続けて
     prompt = torch.tensor([prompt_ids + labels.lead], device=model.device)
     logits = model(input_ids=prompt, attention_mask=torch.ones_like(prompt)).logits
     (label_probs,) = labels.probabilities(logits[:, -len(labels.lead) - 1 :])
-    return Output(text, label_probs)
+    return Output(first_line(tokenizer, tokens), label_probs)
 
 
-def greedy(tokenizer):
-    """generate に渡す、貪欲法の設定。"""
-    return {
-        "do_sample": False,
-        "max_new_tokens": MAX_NEW_TOKENS,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+def generate(model, tokenizer, ids, mask, cache=None):
+    """ids (B, T) に続けて、貪欲法で作ったトークン (B, t)。cache は、初めの方の計算 (あれば)。"""
+    tokens = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        past_key_values=cache,
+        do_sample=False,
+        max_new_tokens=MAX_NEW_TOKENS,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return tokens[:, ids.shape[1] :]
 
 
 def first_line(tokenizer, tokens):
@@ -66,8 +68,7 @@ class Labels:
 
         # 手前がそろわないか、2 つの番号が同じトークンなら、確率を比べられない
         aligned = all(self.lead[: len(tokens)] == tokens for tokens in before_label)
-        distinct = len(set(map(tuple, self.tokens))) == n
-        if not aligned or not distinct:
+        if not aligned or len(set(map(tuple, self.tokens))) < n:
             fail(
                 f"このトークナイザでは番号のトークン列 {self.tokens} を比べられません。"
                 "別のモデルを使ってください。"
@@ -82,20 +83,16 @@ class Labels:
         log_probs = logits.float().log_softmax(-1)
         by_label = []
         for tokens in self.tokens:
-            steps = [log_probs[:, j, token] for j, token in enumerate(tokens)]
-            by_label.append(sum(steps))
+            by_label.append(sum(log_probs[:, j, token] for j, token in enumerate(tokens)))
         return torch.stack(by_label, dim=1).exp().tolist()
 
 
 def tokens_of_label(tokenizer, label):
     """回答「番号: 選択肢」の、番号までのトークン列。"""
     # 番号の次の文字 (:) まで入れてトークンにするのは、回答の中と同じ所で切れるように
-    template = ANSWER.partition("{choice}")[0]
-    text = template.format(label=label).rstrip()
+    template = ANSWER.partition("{choice}")[0].rstrip()
+    text = template.format(label=label)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     label_at = template.index("{label}")
-    tokens = []
-    for token, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"]):
-        if begin <= label_at:
-            tokens.append(token)
-    return tokens
+    pairs = zip(encoded["input_ids"], encoded["offset_mapping"])
+    return [token for token, (begin, _) in pairs if begin <= label_at]

@@ -38,15 +38,11 @@ class PartialAnswers:
 
         # 前に答えた分を、全員で集める。ファイルの更新時刻は計算機によって違うので、条件は先頭のもの
         run = gather_object([run])[0]
-        found = []
-        begun = False
-        for part in parts_of(path):
-            answers = read_part(part, run)
-            found.extend(answers or [])
-            begun = begun or (part == self.own and answers is not None)
+        parts = {part: read_part(part, run) for part in parts_of(path)}
         # 全員が読み終えるまで返らないので、読んでいるファイルに誰かが書き足すことはない
-        self.answers = {answer.ID: answer for answer in gather_object(found)}
-        if not begun:
+        found = gather_object(sum(parts.values(), []))
+        self.answers = {answer.ID: answer for answer in found}
+        if not parts[self.own]:
             append(self.own, json.dumps(run, ensure_ascii=False), "w")
 
         self.hits = sum(answer.hit for answer in self.answers.values())
@@ -94,28 +90,23 @@ class PartialAnswers:
 
     def explain_pace(self):
         """回答のほとんどが下書きどおりでないなら、あとどれだけかかるかと、そのわけを言う。"""
-        long_answers = 0
-        for answer in self.answers.values():
-            lines = self.questions[answer.ID].lines
-            long_answers += answer.output not in lines
-        share = long_answers / len(self.answers)
+        answers = self.answers.values()
+        slow = sum(answer.output not in self.questions[answer.ID].lines for answer in answers)
         left = self.bar.total - self.bar.n
-        if share <= 0.5 or left == 0:
-            return
-        seconds = self.bar.format_dict["elapsed"] / (self.bar.n - self.bar.initial) * left
-        self.bar.write(
-            f"残りの {left} 問に、あと約 {seconds / 60:.0f} 分かかります。回答の {share:.0%} が"
-            f"「番号: 選択肢」の形でなく、1 問ごとに {MAX_NEW_TOKENS} トークンまで作るためです "
-            "(書式を覚えたモデルは、ずっと速く解けます)。",
-            file=sys.stderr,
-        )
+        if left and slow > len(answers) / 2:
+            seconds = self.bar.format_dict["elapsed"] / (self.bar.n - self.bar.initial) * left
+            self.bar.write(
+                f"残りの {left} 問に、あと約 {seconds / 60:.0f} 分かかります。回答の"
+                f" {slow / len(answers):.0%} が「番号: 選択肢」の形でなく、1 問ごとに"
+                f" {MAX_NEW_TOKENS} トークンまで作るためです (書式を覚えれば、ずっと速く解けます)。",
+                file=sys.stderr,
+            )
 
     def gather(self):
         """全員の答えを集め、全問の Answer を ID の順に返す。"""
-        answers = {}
-        for answer in gather_object(list(self.answers.values())):
-            answers[answer.ID] = answer
-        return [answers[i] for i in range(len(self.questions))]
+        found = gather_object(list(self.answers.values()))
+        everyone = {answer.ID: answer for answer in found}
+        return [everyone[i] for i in range(len(self.questions))]
 
     def finish(self):
         """結果を書き終えたので、途中結果を消し、プロセスの集まりを解く。"""
@@ -140,8 +131,8 @@ def append(path, text, mode="a"):
             f.flush()
             os.fsync(f.fileno())
     except OSError as error:
-        why = reason(error)
-        fail(f"{path} に書けません ({why})。空き容量を確かめるか、-o で別の場所を指定してください。")
+        todo = "空き容量を確かめるか、-o で別の場所を指定してください。"
+        fail(f"{path} に書けません ({reason(error)})。{todo}")
 
 
 def parts_of(path):
@@ -151,13 +142,13 @@ def parts_of(path):
 
 
 def read_part(path, run):
-    """途中結果の Answer のリスト。まだ 1 行目もなければ None。実行条件が run と違えば終わる。"""
+    """途中結果の Answer のリスト。1 行目の実行条件が run と違えば終わる。"""
     records = []
     for line in path.read_bytes().splitlines():
         with suppress(ValueError):  # 書いている途中で止まった行。なかったことにする
             records.append(json.loads(line))
     if not records:
-        return None
+        return []  # 始めてすぐに止まった
 
     before, *answers = records
     differences = []

@@ -31,20 +31,13 @@ def default_path(args):
 
     quiz-dev2.json を --base で解けば result-base-dev2.json。
     """
-    words = ["result"]
     ways = {"base": args.base, "rotations": args.rotations, "blank": args.blank_question}
-    words += [word for word, on in ways.items() if on]
-    if args.model:
-        words.append(Path(args.model).name)
-
+    words = ["result", *filter(ways.get, ways), Path(args.model or "").name]
     # 問題のファイルの名前。ただし quiz.json なら何も付けず、quiz-dev2.json なら dev2
-    stems = [Path(path).stem for path in args.quiz]
-    source = "+".join(stems)
-    if len(stems) == 1:
+    source = "+".join(Path(path).stem for path in args.quiz)
+    if len(args.quiz) == 1:
         source = source.removeprefix("quiz").strip("-_")
-    if source:
-        words.append(source)
-    return Path("-".join(words) + ".json")
+    return Path("-".join(filter(None, [*words, source])) + ".json")
 
 
 def check_output(path, questions, model, adapter):
@@ -132,7 +125,8 @@ def summary_lines(path, questions, answers, run):
     n = len(answers)
     hits = sum(answer.hit for answer in answers)
     unparsed = sum(answer.out_str == "" for answer in answers)
-    likely = likely_hits(questions, answers)
+    pairs = zip(questions, answers)
+    likely = sum(likely_label(answer.choice_probs) == question.label for question, answer in pairs)
     seconds = sum(answer.seconds for answer in answers)
     return (
         f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {unparsed}  "
@@ -141,23 +135,14 @@ def summary_lines(path, questions, answers, run):
     )
 
 
-def likely_hits(questions, answers):
-    """最も確率の高い番号が正解である問題の数。"""
-    hits = 0
-    for question, answer in zip(questions, answers):
-        hits += likely_label(answer.choice_probs) == question.label
-    return hits
-
-
 def describe_model(run):
     """実行条件 run のモデルとアダプタと、その学習を見分けるもの。"""
+    training = run["training"]
     if run["adapter"] is None:
         return f"{run['model']} (アダプタなし)"
-    training = run["training"]
     if training is None:
         return f"{run['model']} + {run['adapter']} (学習の記録なし)"
-    facts = (
-        f"{training['questions']} 問、{training['epochs']} エポック、"
-        f"{training['steps_done']} ステップ、seed {training['seed']}"
+    return (
+        f"{run['model']} + {run['adapter']} ({training['questions']} 問、"
+        f"{training['epochs']} エポック、{training['steps_done']} ステップ、seed {training['seed']})"
     )
-    return f"{run['model']} + {run['adapter']} ({facts})"

@@ -10,32 +10,13 @@ import time
 
 import psutil
 import pytest
-from conftest import CONFIG, ROOT, read, run, step
+from conftest import CONFIG, ROOT, quiz_of, read, run, step
+from solving_helpers import check_same, records_of
 
 from quiz.files import lock
-
-
-def check_same(first, *others):
-    """README の約束: 回答と正誤は同じ。番号の確率の違いは 1e-4 以内。"""
-    for other in others:
-        *ours, run_conditions = read(first)
-        *theirs, their_conditions = read(other)
-        for a, b in zip(ours, theirs, strict=True):
-            assert {k: v for k, v in a.items() if k not in ("seconds", "choice_probs")} == \
-                   {k: v for k, v in b.items() if k not in ("seconds", "choice_probs")}
-            assert a["choice_probs"] == pytest.approx(b["choice_probs"], abs=1e-4)
-        assert run_conditions | {"elapsed_time": 0} == their_conditions | {"elapsed_time": 0}
-
-
-def records_of(part):
-    """途中結果の、書き終えている答え。"""
-    def load(line):
-        try:
-            return json.loads(line)
-        except ValueError:
-            return None
-
-    return [r for r in map(load, part.read_bytes().split(b"\n")[1:]) if r]
+from quiz.solving import partial_answers
+from quiz.solving.partial_answers import PartialAnswers, read_part
+from quiz.solving.results import Answer
 
 
 def ask(demo, output, *options, status=0):
@@ -140,11 +121,25 @@ def partial(work, output, n=3, **changes):
     """work で n 問まで解いたところで止まったように見える途中結果を作り、その名前を返す。"""
     step("run_quiz", "--max-questions", "6", "-o", output, cwd=work)
     *records, summary = read(work / output)
-    run_conditions = {k: v for k, v in summary.items() if k not in ("elapsed_time", "quiz", "num_questions")} | changes
     (work / output).unlink()
     part = work / f"{output}.part0"
-    part.write_text("\n".join(map(json.dumps, [run_conditions, *({**r, "seconds": 100} for r in records[:n])])))
+    write_part(part, conditions_of(summary) | changes, records[:n])
     return part
+
+
+def conditions_of(summary):
+    """結果の最後の要素のうち、途中結果の 1 行目になる実行条件。"""
+    added = "elapsed_time", "quiz", "num_questions"
+    return {key: value for key, value in summary.items() if key not in added}
+
+
+def write_part(part, conditions, records):
+    """前の版も書いた形の途中結果。時間を 100 秒にして、解き直したものと見分けられるようにする。"""
+    keys = "ID", "output", "out_str", "hit", "choice_probs", "seconds"
+    lines = [conditions]
+    for record in records:
+        lines.append({key: record[key] for key in keys} | {"seconds": 100})
+    part.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
 
 
 def test_two_runs_on_one_output(llama_run):
@@ -180,8 +175,7 @@ def test_base_model_changed_in_between(llama, llama_run, tmp_path):
     options = ("--model", base, "--max-questions", "4", "-o", tmp_path / "r.json")
     step("run_quiz", *options, cwd=llama_run)
     *records, summary = read(tmp_path / "r.json")
-    conditions = {k: v for k, v in summary.items() if k not in ("elapsed_time", "quiz", "num_questions")}
-    (tmp_path / "r.json.part0").write_text("\n".join(map(json.dumps, [conditions, *records[:2]])))
+    write_part(tmp_path / "r.json.part0", conditions_of(summary), records[:2])
     weights = (base / "model.safetensors").read_bytes()
     (base / "model.safetensors").write_bytes(weights[:-4] + b"\0\0\0\0")
     assert "model_files" in step("run_quiz", *options, cwd=llama_run, status=1).stderr
@@ -197,3 +191,55 @@ def test_any_name_is_continued_and_only_our_files_are_removed(output, llama_run)
     step("run_quiz", "--max-questions", "6", "-o", output, cwd=llama_run)
     assert [r["seconds"] == 100 for r in read(llama_run / output)[:-1]] == [True] * 3 + [False] * 3
     assert all(path.read_text() == "大事なメモ" for path in mine) and not (llama_run / f"{output}.part0").exists()
+
+
+class OneProcess:
+    """1 つのプロセスだけのときの、accelerate の PartialState。"""
+
+    process_index = 0
+    num_processes = 1
+    is_main_process = True
+
+
+@pytest.fixture
+def four(llama_run):
+    return quiz_of(llama_run / "quiz.json", 4)
+
+
+def answers_of(questions, output):
+    return [Answer(i, output, "", False, [0.2] * 5, 0.5) for i in range(len(questions))]
+
+
+@pytest.mark.parametrize("output, said", [("知りません", 1), (None, 0)])
+def test_says_why_it_takes_long(output, said, four, tmp_path, monkeypatch, capsys):
+    """書式どおりに答えないモデルは、しばらくしたら、あと何分かかるかと、そのわけを 1 度だけ言う。"""
+    monkeypatch.setattr(partial_answers, "PATIENCE", 0)
+    answers = answers_of(four, output)
+    if output is None:  # 書式どおりの回答
+        answers = [Answer(i, q.answer, str(q.label), True, [0.2] * 5, 0.5) for i, q in enumerate(four)]
+    with PartialAnswers(tmp_path / "r.json", {"model": "m"}, four, OneProcess()) as partial:
+        partial.bar.start_t -= 120  # 2 分前に始めたことにする
+        partial.keep(answers[:1])
+        partial.keep(answers[1:3])
+    error = capsys.readouterr().err
+    assert error.count("32 トークンまで作るため") == said
+    if said:
+        assert "残りの 3 問に、あと約 6 分" in error and "100% が「番号: 選択肢」の形でなく" in error
+
+
+def test_bytes_of_a_part(four, tmp_path, capsys):
+    """途中結果は、1 行目が実行条件、続いて 1 行に 1 問。書きかけの行は、なかったことにして続ける。"""
+    run_conditions = {"model": "模型", "versions": {"torch": "1"}}
+    path, part = tmp_path / "r.json", tmp_path / "r.json.part0"
+    part.write_text('{"model": "模')  # 1 行目の途中で止まった
+    first = Answer(2, "0: あ", "0", True, [0.5, 0.5], 0.25)
+    line = '{"ID": 2, "output": "0: あ", "out_str": "0", "hit": true, ' \
+           '"choice_probs": [0.5, 0.5], "seconds": 0.25}'
+    with PartialAnswers(path, run_conditions, four, OneProcess()) as partial:
+        partial.keep([first])
+    assert part.read_text() == f'{{"model": "模型", "versions": {{"torch": "1"}}}}\n{line}'
+    with part.open("a") as f:
+        f.write('\n{"ID": 3, "outp')
+    assert read_part(part, run_conditions | {"versions": {"torch": "2"}}) == [first]
+    with pytest.raises(SystemExit, match="model: 模型 → 別"):
+        read_part(part, {"model": "別"})
