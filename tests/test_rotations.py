@@ -7,7 +7,7 @@ from conftest import read, step, step_error
 from samples import record, write_result
 
 from quiz.prompt import Question, read_choice
-from quiz.solving.results import mark, write_results
+from quiz.solving.results import Answer, write_results
 from quiz.questions.converted import blank, rotate
 from quiz.scoring.read_results import read_run
 
@@ -18,7 +18,8 @@ def solve(path, answer):
     """answer(問題) が答える番号と確率で、並べ替えた全問の結果を書き、手順5として読む。"""
     questions = rotate(QUESTIONS)
     given = [answer(q) for q in questions]
-    answers = [{"ID": i, **mark(q, q.lines[label], probs), "seconds": 0.5} for i, (q, (label, probs)) in enumerate(zip(questions, given))]
+    answers = [Answer(i, q.lines[label], str(label), label == q.label, probs, 0.5)
+               for i, (q, (label, probs)) in enumerate(zip(questions, given))]
     write_results(path, questions, answers, {"model": "m", "adapter": "a"}, ["quiz.json"])
     return read_run(str(path), [str(path)])
 

@@ -9,7 +9,7 @@ from conftest import ROOT, step
 from samples import record, solved, table_of, wilson_roots, write_result
 
 from quiz.questions.converted import read_quiz
-from quiz.solving.results import mark, write_results
+from quiz.solving.results import Answer, write_results
 from quiz.scoring.compare import with_published
 
 PUBLISHED = """\
@@ -136,7 +136,8 @@ def test_same_questions_with_other_choices_are_no_pair(tmp_path):
     for name, options in (("4", ["--num-choices", "4"]), ("5", []), ("10", ["--num-choices", "10"]), ("seed1", ["--seed", "1"])):
         step("convert_eval", "dev.json", "-o", f"quiz-{name}.json", *options, cwd=tmp_path)
         questions = read_quiz([tmp_path / f"quiz-{name}.json"])
-        answers = [{"ID": i, **mark(q, q.lines[0], [1] + [0] * (len(q.choices) - 1)), "seconds": 0.1} for i, q in enumerate(questions)]
+        answers = [Answer(i, q.lines[0], "0", q.label == 0, [1] + [0] * (len(q.choices) - 1), 0.1)
+                   for i, q in enumerate(questions)]
         write_results(tmp_path / f"result-{name}.json", questions, answers, {"model": "m", "adapter": name}, ["quiz.json"])
     out = step("analysis", "--table", cwd=tmp_path).stdout
     table = table_of(out, "学問")

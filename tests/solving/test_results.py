@@ -1,15 +1,22 @@
-"""quiz.json、result.json、result.log: 形、名前、書き間違い。"""
+"""result.json と result.log: 形、名前、置き換え。番号の読み取り。"""
 
 import json
-import shutil
 from types import SimpleNamespace
 
 import pytest
-from conftest import edit_yaml, read, step_error
+from conftest import read, step
 
-from quiz.prompt import Question, eval_record
+from quiz.prompt import Question, eval_record, read_label
 from quiz.questions.converted import read_quiz
-from quiz.solving.results import check_output, default_path, mark, write_results
+from quiz.solving.results import (
+    Answer,
+    check_output,
+    default_path,
+    describe_model,
+    rounded,
+    summary_lines,
+    write_results,
+)
 
 
 def test_result_files(demo):
@@ -57,7 +64,7 @@ def test_default_names_do_not_collide(quiz, options, name):
 def test_result_is_replaced_only_by_as_much(tmp_path):
     """前の結果を置き換えるのは、同じモデルで、その問題をすべて解く実行だけ。ほかは、何が失われるかを言って断る。"""
     questions = [Question(f"問い{i}?", ("あ", "い"), 1) for i in range(3)]
-    answers = [{"ID": i, **mark(q, "1: い", [0.1, 0.9]), "seconds": 0.1} for i, q in enumerate(questions)]
+    answers = [Answer(i, "1: い", "1", True, [0.1, 0.9], 0.1) for i in range(3)]
     path = tmp_path / "result.json"
     check_output(path, questions, "m", "out")
     write_results(path, questions, answers, {"model": "m", "adapter": "out"}, ["quiz.json"])
@@ -80,53 +87,75 @@ def test_result_is_replaced_only_by_as_much(tmp_path):
 def test_log_has_a_name_of_its_own(output, log, tmp_path):
     """result.log の名前は結果の名前から決まり、ほかの結果とも、結果そのものとも重ならない。"""
     question = Question("動物は何でしょう?", ("ミズダコ", "クリオネ"), 1)
-    answer = {"ID": 0, **mark(question, "1: クリオネ", [0.1, 0.9]), "seconds": 0.1}
+    answer = Answer(0, "1: クリオネ", "1", True, [0.1, 0.9], 0.1)
     write_results(tmp_path / output, [question], [answer], {}, ["quiz.json"])
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([output, log])
     assert read(tmp_path / output)[0]["hit"] and "(1/1)" in (tmp_path / log).read_text(encoding="utf-8")
 
 
 def test_full_width_answer(tmp_path):
-    question = Question("動物は何でしょう?", ("ミズダコ", "イカ", "クリオネ"), 2)
-    marked = mark(question, "２：クリオネ", [0.1, 0.2, 0.7])
-    assert marked == {"output": "２：クリオネ", "out_str": "2", "hit": True, "choice_probs": [0.1, 0.2, 0.7]}
-    assert mark(question, "10:05: 2: x", [0, 0, 1])["out_str"] == mark(question, "-1: x", [0, 0, 1])["out_str"] == ""
+    choices = "ミズダコ", "イカ", "クリオネ"
+    assert read_label("２：クリオネ", choices) == "2"
+    assert read_label("10:05: 2: x", choices) == read_label("-1: x", choices) == ""
 
 
-@pytest.fixture
-def work(llama, llama_run, tmp_path):
-    """YAML と quiz.json だけがある作業フォルダ とアダプタ。"""
-    edit_yaml(tmp_path / "qlora-opencalm.yml", llama, "./out")
-    shutil.copy(llama_run / "quiz.json", tmp_path)
-    shutil.copytree(llama_run / "llama-qlora-out", tmp_path / "out")
-    (tmp_path / "result.json").write_text("前の結果")
-    return tmp_path
+RATIOS = "2:3", "1:6", "1:3", "1:1"
 
 
-def broken_quiz(edit):
-    def change(work):
-        records = read(work / "quiz.json")
-        edit(records[1])
-        (work / "quiz.json").write_text(json.dumps(records, ensure_ascii=False, indent=2), encoding="utf-8")
-    return change
+@pytest.mark.parametrize("answer, choices, label", [
+    ("1:3", RATIOS, ""), ("2:3", RATIOS, ""), ("2: 1:3", RATIOS, "2"), ("2:1:3", RATIOS, "2"),
+    ("3:00", ("2:30", "3:00", "3:30"), ""), ("1: 3:00", ("2:30", "3:00", "3:30"), "1"),
+    ("1", ("3", "1"), ""), ("1: 1", ("3", "1"), "1"), ("2:3", (), "2")])
+def test_answer_that_is_a_choice_is_no_label(answer, choices, label):
+    """番号を付けずに選択肢の文字だけを答えたら、番号とは読まない。"""
+    assert read_label(answer, choices) == label
 
 
-ERRORS = {
-    "no quiz": (lambda work: (work / "quiz.json").unlink(), "python convert_eval.py"),
-    "empty quiz": (lambda work: (work / "quiz.json").write_text("[]"), "quiz.json"),
-    "no output": (broken_quiz(lambda r: r.pop("output")), "quiz.json:9"),
-    "output is no answer": (broken_quiz(lambda r: r.update(output="クリオネ")), "quiz.json:9"),
-    "label out of range": (broken_quiz(lambda r: r.update(output="7: クリオネ")), "quiz.json:9"),
-    "another format": (broken_quiz(lambda r: r.update(instruction="答えてください")), "quiz.json:9"),
-    "no input": (broken_quiz(lambda r: r.pop("input")), "quiz.json:9"),
-    "input is a list": (broken_quiz(lambda r: r.update(input=["0: あ"])), "quiz.json:9"),
-    "instruction is a number": (broken_quiz(lambda r: r.update(instruction=3)), "quiz.json:9"),
-}
+def test_bare_choice_is_no_hit(llama, llama_run, tmp_path, monkeypatch):
+    """選択肢「2:3」とだけ答えるモデルは、2 番と答えたことにはならない (run_quiz.py を通して)。"""
+    from quiz.solving.batched import Solver
+
+    question = Question("2 つの濃度の比は?", RATIOS, 2)
+    (tmp_path / "quiz.json").write_text(json.dumps([eval_record(question)]))
+    original = Solver.answer
+
+    def answer(self, indices):
+        return [output._replace(text="2:3") for output in original(self, indices)]
+
+    monkeypatch.setattr(Solver, "answer", answer)
+    options = "--quiz", tmp_path / "quiz.json", "-o", tmp_path / "r.json"
+    step("run_quiz", *options, cwd=llama_run)
+    record = read(tmp_path / "r.json")[0]
+    assert (record["output"], record["out_str"], record["hit"]) == ("2:3", "", False)
 
 
-@pytest.mark.parametrize("name", ERRORS)
-def test_errors(work, name):
-    change, where = ERRORS[name]
-    change(work)
-    assert where in step_error("run_quiz", cwd=work)
-    assert (work / "result.json").read_text() == "前の結果" and not (work / "result.log").exists()
+def test_line_of_result_says_whom_it_asked(llama_run, tmp_path):
+    """終わりの表示は、モデル、アダプタ、その学習を見分けるものを言う。"""
+    options = "--max-questions", "2", "-o", tmp_path / "r.json"
+    shown = step("run_quiz", *options, cwd=llama_run).stdout
+    assert "./llama-qlora-out (200 問、" in shown and "2 ステップ、seed 42)" in shown
+    options = "--base", "--max-questions", "2", "-o", tmp_path / "base.json"
+    assert " (アダプタなし)" in step("run_quiz", *options, cwd=llama_run).stdout
+    run = {"model": "m", "adapter": "./out", "training": None}
+    assert describe_model(run) == "m + ./out (学習の記録なし)"
+
+
+def test_summary_and_digits():
+    questions = [Question(f"問い{i}?", ("あ", "い"), i % 2) for i in range(4)]
+    given = (("0: あ", "0", [0.9, 0.1]), ("0: あ", "0", [0.4, 0.6]), ("?", "", [0.2, 0.8]),
+             ("1: い", "1", [0.3, 0.7]))
+    answers = [Answer(i, text, label, label == str(i % 2), probs, 0.25)
+               for i, (text, label, probs) in enumerate(given)]
+    run = {"model": "m", "adapter": None, "training": None}
+    assert summary_lines("r.json", questions, answers, run) == (
+        "r.json: 正解率 0.500 (2/4)  読み取れない回答 1  番号の確率での正解率 0.750  1.0 秒\n"
+        "  解いたモデル: m (アダプタなし)")
+    assert rounded([0.123456789, 1e-12]) == [0.123457, 1e-12]
+
+
+def test_name_with_a_blank_is_quoted(tmp_path):
+    """次に打つものとして見せる名前は、空白があれば引用符で囲む。"""
+    path = tmp_path / "my result.json"
+    path.write_text('[{"elapsed_time": 1, "model": "m", "adapter": null}]')
+    with pytest.raises(SystemExit, match="-o 'result-my out-2.json' など.*'.*/my result.json' を"):
+        check_output(path, [], "m", "my out")
