@@ -49,7 +49,7 @@ def random_model(kind, **changes):
 
 
 def model_that_answers(tokenizer, text):
-    """どの問題にも text と答えて終わる GPT-NeoX。次のトークンが、今のトークンだけで決まるようにする。"""
+    """どの問題にも text と答えて終わる GPT-NeoX。次のトークンが、今のトークンだけで決まる。"""
     model = random_model("gpt_neox", use_parallel_residual=False)
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
     chain = [tokenizer("\n")["input_ids"][-1], *tokens, tokenizer.eos_token_id]

@@ -53,6 +53,7 @@ class Solver:
 
         長いものから先に解く (メモリが足りなければ、初めに分かる)。
         """
+        # 長い順に並んでいるので、1 回分の行数は、その最初の問題で決まる
         budget = budget or TOKEN_BUDGET[self.model.device.type]
         wanted = set(indices)
         waiting = [i for i in self.by_length if i in wanted]
@@ -107,6 +108,7 @@ class Solver:
                 "1 問ずつでもメモリが足りません。小さいモデルを使うか、"
                 "YAML の load_in_4bit を true にしてください。"
             )
+        # 失敗した計算の残りを空けてから
         torch.cuda.empty_cache()
         half = len(indices) // 2
         return self.answer(indices[:half]) + self.answer(indices[half:])

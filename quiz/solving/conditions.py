@@ -36,6 +36,7 @@ def conditions(base, adapter, config, model, questions):
         "hardware": f"CPU {os.cpu_count()} cores",
         "versions": {},
     }
+    # 何の上で、どの版で動いたか
     if torch.cuda.is_available():
         run["hardware"] = torch.cuda.get_device_name()
     for library in ("torch", "transformers", "peft", "bitsandbytes"):
@@ -45,6 +46,7 @@ def conditions(base, adapter, config, model, questions):
 
 def files_digest(base, adapter):
     """モデルとアダプタのファイルの印。大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。"""
+    # 基のモデル (Hub のものなら、手元に取ってある所) と、アダプタのフォルダ
     marks = []
     for folder in (Path(cached_file(base, "config.json")).parent, Path(adapter or base)):
         for path in sorted(folder.glob("*")):

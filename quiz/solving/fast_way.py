@@ -21,10 +21,14 @@ from quiz.solving.one_by_one import MAX_NEW_TOKENS, Output, first_line, generate
 class Read(NamedTuple):
     """B 問のプロンプトと lead を計算したもの。T は、長さをそろえた列の数。"""
 
-    logits: torch.Tensor  # プロンプトの最後のトークンから先 (B, len(lead) + 1, V)
-    ids: torch.Tensor  # トークン (B, T)
-    mask: torch.Tensor  # 埋めた所が 0、ほかは 1 (B, T)
-    cache: object  # 計算済みのキーとバリュー (transformers の Cache)。predict と go_on で変わる
+    # プロンプトの最後のトークンから先 (B, len(lead) + 1, V)
+    logits: torch.Tensor
+    # トークン (B, T)
+    ids: torch.Tensor
+    # 埋めた所が 0、ほかは 1 (B, T)
+    mask: torch.Tensor
+    # 計算済みのキーとバリュー (transformers の Cache)。predict と go_on は、これを書き換える
+    cache: object
 
 
 class FastWay:
@@ -73,6 +77,7 @@ class FastWay:
         ids = torch.cat([shared, rest], dim=1)
         mask = torch.cat([shared_mask, rest_mask], dim=1)
 
+        # prefix は初めの 1 度だけ計算し、あとはその写しに、残りを続ける
         cache = None
         if self.prefix:
             if self.prefix_cache is None:

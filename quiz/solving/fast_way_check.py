@@ -9,6 +9,7 @@ import torch
 
 from quiz.solving.one_by_one import MAX_NEW_TOKENS, first_line
 
+# 理由に続けて言うこと
 INSTEAD = "ので、1 問ずつ解きます (答えは同じで、時間がかかります)。"
 
 # 計算の順の違いだけで起こりうる、確率 p の差: 何倍 × p + いくつ まで、多くても いくつ

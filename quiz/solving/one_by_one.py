@@ -17,8 +17,10 @@ MAX_NEW_TOKENS = 32
 class Output(NamedTuple):
     """1 問に対するモデルの出力。"""
 
-    text: str  # 回答の、空でない最初の行
-    label_probs: list[float]  # label_probs[k] は、プロンプトの直後に番号 k が来る確率
+    # 回答の、空でない最初の行
+    text: str
+    # label_probs[k] は、プロンプトの直後に番号 k が来る確率
+    label_probs: list[float]
 
 
 def answer_plainly(model, tokenizer, labels, prompt_ids):
@@ -81,6 +83,7 @@ class Labels:
         番号の確率は、そこまでのトークンの確率の積。
         """
         log_probs = logits.float().log_softmax(-1)
+        # 対数にして足す
         by_label = []
         for tokens in self.tokens:
             by_label.append(sum(log_probs[:, j, token] for j, token in enumerate(tokens)))
@@ -93,6 +96,7 @@ def tokens_of_label(tokenizer, label):
     template = ANSWER.partition("{choice}")[0].rstrip()
     text = template.format(label=label)
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    # 番号より後から始まるトークン (: など) は除く
     label_at = template.index("{label}")
     pairs = zip(encoded["input_ids"], encoded["offset_mapping"])
     return [token for token, (begin, _) in pairs if begin <= label_at]

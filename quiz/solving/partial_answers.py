@@ -45,6 +45,7 @@ class PartialAnswers:
         if not parts[self.own]:
             append(self.own, json.dumps(run, ensure_ascii=False), "w")
 
+        # 進み具合を表示するのは、先頭のプロセスだけ
         self.hits = sum(answer.hit for answer in self.answers.values())
         self.pace_told = False
         self.bar = tqdm(
@@ -71,6 +72,7 @@ class PartialAnswers:
 
     def keep(self, answers):
         """答えたばかりの answers (Answer のリスト) を書き足し、数える。"""
+        # 答えたそばから、ディスクに残す
         lines = []
         for answer in answers:
             self.answers[answer.ID] = answer
@@ -84,6 +86,7 @@ class PartialAnswers:
         rate = self.hits / len(self.answers)
         self.bar.set_postfix_str(f"正解率 {rate:.3f}", refresh=False)
         self.bar.update(min(done, self.bar.total - self.bar.n))
+        # 長くかかりそうなら、1 度だけ、そのわけを言う
         if not self.pace_told and self.bar.format_dict["elapsed"] >= PATIENCE:
             self.pace_told = True
             self.explain_pace()
@@ -96,9 +99,9 @@ class PartialAnswers:
         if left and slow > len(answers) / 2:
             seconds = self.bar.format_dict["elapsed"] / (self.bar.n - self.bar.initial) * left
             self.bar.write(
-                f"残りの {left} 問に、あと約 {seconds / 60:.0f} 分かかります。回答の"
-                f" {slow / len(answers):.0%} が「番号: 選択肢」の形でなく、1 問ごとに"
-                f" {MAX_NEW_TOKENS} トークンまで作るためです (書式を覚えれば、ずっと速く解けます)。",
+                f"残りの {left} 問に、あと約 {seconds / 60:.0f} 分かかります。回答の "
+                f"{slow / len(answers):.0%} が「番号: 選択肢」の形でなく、1 問ごとに "
+                f"{MAX_NEW_TOKENS} トークンまで作るためです (書式を覚えれば、ずっと速く解けます)。",
                 file=sys.stderr,
             )
 
@@ -150,6 +153,7 @@ def read_part(path, run):
     if not records:
         return []  # 始めてすぐに止まった
 
+    # 条件が 1 つでも違えば、混ぜられない
     before, *answers = records
     differences = []
     for key in sorted(run.keys() - NOT_COMPARED):

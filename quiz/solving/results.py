@@ -13,12 +13,18 @@ from quiz.prompt import eval_record, likely_label
 class Answer:
     """1 問の答え。項目の名前は、途中結果と result.json のものと同じ。"""
 
-    ID: int  # 問題の番号 (解いた順ではなく、quiz.json の順)
-    output: str  # モデルの回答の 1 行
-    out_str: str  # 回答の先頭から読み取れた番号。なければ ""
-    hit: bool  # それが正解の番号か
-    choice_probs: list[float]  # choice_probs[k] は、プロンプトの直後に番号 k が来る確率
-    seconds: float  # かかった時間。全問の合計が、全体の時間になる
+    # 問題の番号 (解いた順ではなく、quiz.json の順)
+    ID: int
+    # モデルの回答の 1 行
+    output: str
+    # 回答の先頭から読み取れた番号。なければ ""
+    out_str: str
+    # それが正解の番号か
+    hit: bool
+    # choice_probs[k] は、プロンプトの直後に番号 k が来る確率
+    choice_probs: list[float]
+    # かかった秒数。全問の合計が、全体の時間になる
+    seconds: float
 
 
 def rounded(probs):
@@ -48,6 +54,7 @@ def check_output(path, questions, model, adapter):
     check_place(path)
     if not path.exists() or path.stat().st_size == 0:
         return
+    # 手順4の結果でなければ、学生の大事なファイルかもしれない
     other = shlex.quote(f"result-{Path(adapter or model).name}-2.json")
     todo = (
         f"残すなら別の名前に書き (-o {other} など)、"
@@ -58,10 +65,12 @@ def check_output(path, questions, model, adapter):
     if "elapsed_time" not in summary:
         fail(f"{path} は手順4の結果ではないので、書き換えません。{todo}")
 
+    # 別のモデルの結果
     if (summary.get("model"), summary.get("adapter")) != (model, adapter):
         before = f"{summary.get('model')}、アダプタは{summary.get('adapter') or 'なし'}"
         fail(f"{path} は別のモデルの結果です ({before})。{todo}")
 
+    # 今度は解かない問題のある結果
     asked = {(question.prompt, question.answer) for question in questions}
     lost = 0
     for record in records:
@@ -77,6 +86,7 @@ def check_place(path):
             f"-o {path} はフォルダか、置く所がないか、終わりが .json ではありません "
             "(例: -o result-2.json)。"
         )
+    # 隣の .log にも書くので、ほかの記録を壊さないように
     log = path.with_suffix(".log")
     if log.exists() and not path.exists() and not log.read_bytes().startswith(b"{"):
         fail(f"{log} は手順4の記録ではないので、書き換えません。-o で別の名前にしてください。")
@@ -87,6 +97,7 @@ def write_results(path, questions, answers, run, quiz):
 
     answers は questions と同じ順の Answer のリスト、run は実行条件、quiz は問題のファイル名。
     """
+    # 問題と答えを合わせて 1 件にする
     records = []
     for question, answer in zip(questions, answers):
         record = {"ID": answer.ID, **question.extra, "question": question.text}
@@ -94,6 +105,7 @@ def write_results(path, questions, answers, run, quiz):
         record |= {"prompt": question.prompt, "correct_answer": question.answer}
         record |= asdict(answer)  # output は、正解からモデルの回答に変わる
         records.append(record)
+    # 最後の要素: 全体の時間と実行条件
     summary = {
         "elapsed_time": round(sum(answer.seconds for answer in answers), 3),
         "quiz": [str(file) for file in quiz],
@@ -143,6 +155,6 @@ def describe_model(run):
     if training is None:
         return f"{run['model']} + {run['adapter']} (学習の記録なし)"
     return (
-        f"{run['model']} + {run['adapter']} ({training['questions']} 問、"
-        f"{training['epochs']} エポック、{training['steps_done']} ステップ、seed {training['seed']})"
+        f"{run['model']} + {run['adapter']} (seed {training['seed']}、{training['questions']} 問、"
+        f"{training['epochs']} エポック、{training['steps_done']} ステップ)"
     )

@@ -63,7 +63,8 @@ def quiz(**changes):
 
 BASE = ["--base"]
 EVAL, SECOND = "python convert_eval.py", "quiz.json:9:"  # 2 件目の始まる行
-OLD_RESULT = '[{"ID": 0}, {"elapsed_time": 1, "model": "cyberagent/open-calm-small", "adapter": null}]'
+OLD_RUN = '{"elapsed_time": 1, "model": "cyberagent/open-calm-small", "adapter": null}'
+OLD_RESULT = f'[{{"ID": 0}}, {OLD_RUN}]'
 
 BAD_INPUTS = {  # 名前: 用意、引数、1 行に入っているべきもの
     # 問題

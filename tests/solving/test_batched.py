@@ -110,7 +110,7 @@ def test_error_in_the_plain_way_is_not_hidden(questions, monkeypatch):
 
 
 def test_question_longer_than_the_model_sees(llama, questions):
-    """モデルの扱える長さに収まらない問題は、解く前に言う。sliding_window は、長さの上限ではない。"""
+    """モデルの扱える長さに収まらない問題は、解く前に言う。sliding_window は上限ではない。"""
     model = load_model(llama, None, {}, "cpu")
     model.config.max_position_embeddings = 100
     model.config.sliding_window = 1

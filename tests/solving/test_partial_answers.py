@@ -1,5 +1,6 @@
 """手順4: 同じ結果、途中からの続き、複数のプロセス、メモリ不足、エラー。"""
 
+import dataclasses
 import json
 import os
 import random
@@ -18,16 +19,19 @@ from quiz.solving import partial_answers
 from quiz.solving.partial_answers import PartialAnswers, read_part
 from quiz.solving.results import Answer
 
+TWO = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"]
+
 
 def ask(demo, output, *options, status=0):
     return step("run_quiz", "--config", CONFIG, "-o", output, *options, cwd=demo, status=status)
 
 
 def test_same_result_for_any_batch(demo):
-    """1 問ずつでも 16 問ずつでも同じ。1 トークンずつ作る学習前のモデルと、長さの大きく違う問題で。"""
+    """1 問ずつでも 16 問ずつでも同じ。学習前のモデルと、長さの大きく違う問題で。"""
     quiz = read(demo / "quiz.json")[:16]
     for i, r in enumerate(quiz):
-        r["instruction"] = r["instruction"].replace("問題: ", "問題: " + "これは長い前置きです。" * (i * 5 % 16) * 2)
+        longer = "問題: " + "これは長い前置きです。" * (i * 5 % 16) * 2
+        r["instruction"] = r["instruction"].replace("問題: ", longer)
     (demo / "long.json").write_text(json.dumps(quiz, ensure_ascii=False), encoding="utf-8")
     for size in (1, 16):
         ask(demo, f"batch{size}.json", "--base", "--quiz", "long.json", "--batch-size", str(size))
@@ -38,22 +42,24 @@ def test_same_result_for_any_budget_and_two_processes(demo):
     """1 回の量が小さくても大きくても、2 プロセスで分けても同じ。"""
     ask(demo, "budget200.json", "--batch-tokens", "200")
     ask(demo, "budget20000.json", "--batch-tokens", "20000")
-    run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", ROOT / "run_quiz.py", "--config", CONFIG,
-        "-o", "shared2.json", cwd=demo)
-    check_same(demo / "result.json", *(demo / f"{name}.json" for name in ("shared2", "budget200", "budget20000")))
+    run(*TWO, ROOT / "run_quiz.py", "--config", CONFIG, "-o", "shared2.json", cwd=demo)
+    others = [demo / f"{name}.json" for name in ("shared2", "budget200", "budget20000")]
+    check_same(demo / "result.json", *others)
     assert not list(demo.glob("shared2.json.part*"))
 
 
 def test_two_processes_really_share(demo):
-    """2 つのプロセスが、それぞれ別の問題を解いている (途中で止めて、残った 2 つの途中結果を見る)。"""
-    command = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", str(ROOT / "run_quiz.py"), "--config", CONFIG,
-               "--batch-size", "1", "-o", "shared.json"]
-    process = subprocess.Popen(command, cwd=demo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    """2 つのプロセスが、それぞれ別の問題を解いている (止めて、残った途中結果を見る)。"""
+    options = ["--config", CONFIG, "--batch-size", "1", "-o", "shared.json"]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [*TWO, str(ROOT / "run_quiz.py"), *options]
+    process = subprocess.Popen(command, cwd=demo, start_new_session=True, **silent)
     parts = [demo / f"shared.json.part{rank}" for rank in (0, 1)]
     while not all(p.exists() and p.read_bytes().count(b"\n") > 3 for p in parts):
         assert process.poll() is None
         time.sleep(0.01)
-    for child in psutil.Process(process.pid).children(recursive=True):  # torchrun の子は、別のプロセスグループにいる
+    # torchrun の子は、別のプロセスグループにいる
+    for child in psutil.Process(process.pid).children(recursive=True):
         child.kill()
     process.wait()
     first, second = ({r["ID"] for r in records_of(p)} for p in parts)
@@ -68,11 +74,14 @@ def test_continues_after_kills(demo):
     """SIGKILL で何度止めても、答え終えた問題は解き直さず、止めなかったときと同じ結果になる。"""
     rng, part, answered = random.Random(0), demo / "killed.json.part0", {}
     (demo / "killed.json").unlink(missing_ok=True)
-    command = [sys.executable, ROOT / "run_quiz.py", "--config", CONFIG, "-o", "killed.json", "--batch-size", "1"]
+    options = ["--config", CONFIG, "-o", "killed.json", "--batch-size", "1"]
+    command = [sys.executable, ROOT / "run_quiz.py", *options]
     for _ in range(int(os.environ.get("KILLS", "1"))):
         process = subprocess.Popen(command, cwd=demo, stderr=subprocess.DEVNULL)
         target = len(answered) + rng.randint(0, 4)
-        while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > target):
+        while process.poll() is None:
+            if part.exists() and part.read_bytes().count(b"\n") > target:
+                break
             time.sleep(0.001)
         time.sleep(rng.random() / 50)
         assert process.poll() is None, "止める前に終わった"
@@ -111,8 +120,8 @@ run_quiz.main()
 def test_memory_runs_out_in_one_of_two_processes(llama_run):
     """片方のプロセスだけでメモリが足りなくなっても、問題は 1 つも失われず、答えも同じ。"""
     (llama_run / "memory.py").write_text(MEMORY)
-    run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "memory.py", "--max-questions", "40", "--batch-size", "8",
-        "-o", "memory.json", cwd=llama_run)
+    options = "--max-questions", "40", "--batch-size", "8", "-o", "memory.json"
+    run(*TWO, "memory.py", *options, cwd=llama_run)
     step("run_quiz", "--max-questions", "40", "-o", "alone.json", cwd=llama_run)
     check_same(llama_run / "alone.json", llama_run / "memory.json")
 
@@ -147,21 +156,28 @@ def test_two_runs_on_one_output(llama_run):
     part = llama_run / "twice.json.part0"
     part.touch()
     lock(part, "")
-    error = step("run_quiz", "--max-questions", "2", "-o", "twice.json", cwd=llama_run, status=1).stderr
+    options = "--max-questions", "2", "-o", "twice.json"
+    error = step("run_quiz", *options, cwd=llama_run, status=1).stderr
     assert "もう 1 つの run_quiz.py" in error and not part.read_bytes()
     part.unlink()
 
 
 @pytest.mark.parametrize("change", [
-    {"adapter": "別のアダプタ"}, {"tokenizer_type": "AutoTokenizer"}, {"attn_implementation": "eager"}, {"model_files": "0" * 16},
-    {"load_in_4bit": False}])
+    {"adapter": "別のアダプタ"},
+    {"tokenizer_type": "AutoTokenizer"},
+    {"attn_implementation": "eager"},
+    {"model_files": "0" * 16},
+    {"load_in_4bit": False},
+])
 def test_does_not_continue_another_run(change, llama_run):
     """条件の違う途中結果には続けない。何が違うかを言い、ファイルには触らない。"""
     part = partial(llama_run, "other.json", **change)
     before = part.read_text()
-    error = step("run_quiz", "--max-questions", "6", "-o", "other.json", cwd=llama_run, status=1).stderr.splitlines()[-1]
+    options = "--max-questions", "6", "-o", "other.json"
+    error = step("run_quiz", *options, cwd=llama_run, status=1).stderr.splitlines()[-1]
     (key, value), = change.items()
-    assert error.startswith("エラー: ") and "other.json.part0" in error and f"{key}: {value} → " in error
+    assert error.startswith("エラー: ") and "other.json.part0" in error
+    assert f"{key}: {value} → " in error
     assert part.read_text() == before
     part.unlink()
 
@@ -190,7 +206,8 @@ def test_any_name_is_continued_and_only_our_files_are_removed(output, llama_run)
         path.write_text("大事なメモ")
     step("run_quiz", "--max-questions", "6", "-o", output, cwd=llama_run)
     assert [r["seconds"] == 100 for r in read(llama_run / output)[:-1]] == [True] * 3 + [False] * 3
-    assert all(path.read_text() == "大事なメモ" for path in mine) and not (llama_run / f"{output}.part0").exists()
+    assert all(path.read_text() == "大事なメモ" for path in mine)
+    assert not (llama_run / f"{output}.part0").exists()
 
 
 class OneProcess:
@@ -212,11 +229,11 @@ def answers_of(questions, output):
 
 @pytest.mark.parametrize("output, said", [("知りません", 1), (None, 0)])
 def test_says_why_it_takes_long(output, said, four, tmp_path, monkeypatch, capsys):
-    """書式どおりに答えないモデルは、しばらくしたら、あと何分かかるかと、そのわけを 1 度だけ言う。"""
+    """書式どおりに答えないモデルは、しばらくしたら、あと何分かかるかとそのわけを 1 度言う。"""
     monkeypatch.setattr(partial_answers, "PATIENCE", 0)
     answers = answers_of(four, output)
     if output is None:  # 書式どおりの回答
-        answers = [Answer(i, q.answer, str(q.label), True, [0.2] * 5, 0.5) for i, q in enumerate(four)]
+        answers = [dataclasses.replace(a, output=q.answer) for a, q in zip(answers, four)]
     with PartialAnswers(tmp_path / "r.json", {"model": "m"}, four, OneProcess()) as partial:
         partial.bar.start_t -= 120  # 2 分前に始めたことにする
         partial.keep(answers[:1])
@@ -224,11 +241,12 @@ def test_says_why_it_takes_long(output, said, four, tmp_path, monkeypatch, capsy
     error = capsys.readouterr().err
     assert error.count("32 トークンまで作るため") == said
     if said:
-        assert "残りの 3 問に、あと約 6 分" in error and "100% が「番号: 選択肢」の形でなく" in error
+        assert "残りの 3 問に、あと約 6 分" in error
+        assert "100% が「番号: 選択肢」の形でなく" in error
 
 
 def test_bytes_of_a_part(four, tmp_path, capsys):
-    """途中結果は、1 行目が実行条件、続いて 1 行に 1 問。書きかけの行は、なかったことにして続ける。"""
+    """途中結果は、1 行目が実行条件、続いて 1 行に 1 問。書きかけの行は、なかったことにする。"""
     run_conditions = {"model": "模型", "versions": {"torch": "1"}}
     path, part = tmp_path / "r.json", tmp_path / "r.json.part0"
     part.write_text('{"model": "模')  # 1 行目の途中で止まった

@@ -24,16 +24,21 @@ def test_result_files(demo):
     *records, summary = read(demo / "result.json")
     quiz = read(demo / "quiz.json")
     assert [r["correct_answer"] for r in records] == [q["output"] for q in quiz]
-    assert [r["qid"] for r in records] == [q["qid"] for q in quiz] and [r["ID"] for r in records] == list(range(len(quiz)))
+    assert [r["qid"] for r in records] == [q["qid"] for q in quiz]
+    assert [r["ID"] for r in records] == list(range(len(quiz)))
     for r in records:
-        assert {"instruction", "input", "prompt", "output", "out_str", "hit", "genre", "seconds"} <= r.keys()
-        assert r["prompt"].endswith("### 回答:\n") and len(r["choice_probs"]) == 5 and 0 <= sum(r["choice_probs"]) <= 1.001
+        assert {"instruction", "input", "prompt", "output", "out_str"} <= r.keys()
+        assert {"hit", "genre", "seconds"} <= r.keys()
+        assert r["prompt"].endswith("### 回答:\n")
+        assert len(r["choice_probs"]) == 5 and 0 <= sum(r["choice_probs"]) <= 1.001
         assert r["hit"] == (r["out_str"] == r["correct_answer"][0])
         assert "\n" not in r["output"] and "問題" not in r["output"]
-    assert summary["model"] == "./data/demo/model" and summary["adapter"] == "./demo-qlora-out" and summary["load_in_4bit"]
+    assert summary["model"] == "./data/demo/model" and summary["load_in_4bit"]
+    assert summary["adapter"] == "./demo-qlora-out"
     assert summary["elapsed_time"] == pytest.approx(sum(r["seconds"] for r in records), rel=0.01)
     log = (demo / "result.log").read_text(encoding="utf-8")
-    assert log.count("正解: ") == len(records) and f"({sum(r['hit'] for r in records)}/{len(records)})" in log
+    assert log.count("正解: ") == len(records)
+    assert f"({sum(r['hit'] for r in records)}/{len(records)})" in log
     assert not list(demo.glob("result*.part*")) and not list(demo.glob("*.tmp"))
 
 
@@ -51,14 +56,18 @@ def test_tutorial_quiz(tmp_path):
 
 
 @pytest.mark.parametrize("quiz, options, name", [
-    (["quiz.json"], {}, "result.json"), (["quiz.json"], {"base": True}, "result-base.json"), (["quiz-dev2.json"], {}, "result-dev2.json"),
-    (["x/quiz-dev2.json"], {"base": True}, "result-base-dev2.json"), (["mine.json"], {"model": "./try1-out/"}, "result-try1-out-mine.json"),
-    (["quiz.json"], {"model": "a/b"}, "result-b.json"), (["quiz.json", "quiz-dev2.json"], {}, "result-quiz+quiz-dev2.json"),
+    (["quiz.json"], {}, "result.json"),
+    (["quiz.json"], {"base": True}, "result-base.json"),
+    (["quiz-dev2.json"], {}, "result-dev2.json"),
+    (["x/quiz-dev2.json"], {"base": True}, "result-base-dev2.json"),
+    (["mine.json"], {"model": "./try1-out/"}, "result-try1-out-mine.json"),
+    (["quiz.json"], {"model": "a/b"}, "result-b.json"),
+    (["quiz.json", "quiz-dev2.json"], {}, "result-quiz+quiz-dev2.json"),
     (["quiz.json"], {"rotations": True}, "result-rotations.json"),
     (["quiz-dev2.json"], {"base": True, "blank_question": True}, "result-base-blank-dev2.json")])
 def test_default_names_do_not_collide(quiz, options, name):
-    given = SimpleNamespace(quiz=quiz, **({"base": False, "model": None, "rotations": False, "blank_question": False} | options))
-    assert str(default_path(given)) == name
+    nothing = {"base": False, "model": None, "rotations": False, "blank_question": False}
+    assert str(default_path(SimpleNamespace(quiz=quiz, **(nothing | options)))) == name
 
 
 def test_result_is_replaced_only_by_as_much(tmp_path):
@@ -70,27 +79,38 @@ def test_result_is_replaced_only_by_as_much(tmp_path):
     write_results(path, questions, answers, {"model": "m", "adapter": "out"}, ["quiz.json"])
     check_output(path, questions, "m", "out")
     check_output(path, [*questions, Question("もう 1 問?", ("あ", "い"), 0)], "m", "out")
-    for given, model, adapter, why in ((questions[:2], "m", "out", "解かない 1 問"), (questions, "m", None, "別のモデルの結果"),
-                                       (questions, "n", "out", "別のモデルの結果"),
-                                       ([Question(q.text, q.choices[::-1], 0) for q in questions], "m", "out", "解かない 3 問")):
+    turned = [Question(q.text, q.choices[::-1], 0) for q in questions]
+    for given, model, adapter, why in (
+        (questions[:2], "m", "out", "解かない 1 問"),
+        (questions, "m", None, "別のモデルの結果"),
+        (questions, "n", "out", "別のモデルの結果"),
+        (turned, "m", "out", "解かない 3 問"),
+    ):
         with pytest.raises(SystemExit, match=why):
             check_output(path, given, model, adapter)
     (tmp_path / "memo.log").write_text("大事なメモ")
-    for name, why in (("memo.json", "memo.log は手順4の記録ではない"), ("result", "終わりが .json ではありません")):
+    for name, why in (
+        ("memo.json", "memo.log は手順4の記録ではない"),
+        ("result", "終わりが .json ではありません"),
+    ):
         with pytest.raises(SystemExit, match=why):
             check_output(tmp_path / name, questions, "m", "out")
 
 
 @pytest.mark.parametrize("output, log", [
-    ("result.json", "result.log"), ("res-V0.1.json", "res-V0.1.log"), ("res-V0.2.json", "res-V0.2.log"),
-    ("r[1].json", "r[1].log")])
+    ("result.json", "result.log"),
+    ("res-V0.1.json", "res-V0.1.log"),
+    ("res-V0.2.json", "res-V0.2.log"),
+    ("r[1].json", "r[1].log"),
+])
 def test_log_has_a_name_of_its_own(output, log, tmp_path):
     """result.log の名前は結果の名前から決まり、ほかの結果とも、結果そのものとも重ならない。"""
     question = Question("動物は何でしょう?", ("ミズダコ", "クリオネ"), 1)
     answer = Answer(0, "1: クリオネ", "1", True, [0.1, 0.9], 0.1)
     write_results(tmp_path / output, [question], [answer], {}, ["quiz.json"])
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([output, log])
-    assert read(tmp_path / output)[0]["hit"] and "(1/1)" in (tmp_path / log).read_text(encoding="utf-8")
+    assert read(tmp_path / output)[0]["hit"]
+    assert "(1/1)" in (tmp_path / log).read_text(encoding="utf-8")
 
 
 def test_full_width_answer(tmp_path):
@@ -133,7 +153,7 @@ def test_line_of_result_says_whom_it_asked(llama_run, tmp_path):
     """終わりの表示は、モデル、アダプタ、その学習を見分けるものを言う。"""
     options = "--max-questions", "2", "-o", tmp_path / "r.json"
     shown = step("run_quiz", *options, cwd=llama_run).stdout
-    assert "./llama-qlora-out (200 問、" in shown and "2 ステップ、seed 42)" in shown
+    assert "./llama-qlora-out (seed 42、200 問、" in shown and " エポック、2 ステップ)" in shown
     options = "--base", "--max-questions", "2", "-o", tmp_path / "base.json"
     assert " (アダプタなし)" in step("run_quiz", *options, cwd=llama_run).stdout
     run = {"model": "m", "adapter": "./out", "training": None}

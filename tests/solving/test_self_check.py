@@ -18,7 +18,7 @@ GPU = CPU | {"dtype": "torch.bfloat16", "hardware": "NVIDIA H100"}
 
 
 def answers(wrong=0, probability=0.9):
-    """どの問題も正解の番号の確率が probability である答え。手順3も解く問題のうち、wrong 問だけ外れる。"""
+    """正解の番号の確率が probability である答え。手順3も解く問題のうち、wrong 問だけ外れる。"""
     missed = [question.text for question in ASKED[:wrong]]
     made = []
     for i, question in enumerate(QUESTIONS):
