@@ -65,11 +65,10 @@ class Labels:
 
     def __init__(self, tokenizer, n):
         self.tokens = [tokens_of_label(tokenizer, label) for label in range(n)]
-        before_label = [tokens[:-1] for tokens in self.tokens]
-        self.lead = max(before_label, key=len)
+        self.lead = max(self.tokens, key=len)[:-1]
 
         # 手前がそろわないか、2 つの番号が同じトークンなら、確率を比べられない
-        aligned = all(self.lead[: len(tokens)] == tokens for tokens in before_label)
+        aligned = all(tokens[:-1] == self.lead[: len(tokens) - 1] for tokens in self.tokens)
         if not aligned or len(set(map(tuple, self.tokens))) < n:
             fail(
                 f"このトークナイザでは番号のトークン列 {self.tokens} を比べられません。"

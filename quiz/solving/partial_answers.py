@@ -46,7 +46,6 @@ class PartialAnswers:
             append(self.own, json.dumps(run, ensure_ascii=False), "w")
 
         # 進み具合を表示するのは、先頭のプロセスだけ
-        self.hits = sum(answer.hit for answer in self.answers.values())
         self.pace_told = False
         self.bar = tqdm(
             total=len(questions),
@@ -76,14 +75,14 @@ class PartialAnswers:
         lines = []
         for answer in answers:
             self.answers[answer.ID] = answer
-            self.hits += answer.hit
             record = json.dumps(asdict(answer), ensure_ascii=False)
             lines.append("\n" + record)  # 改行が先: 前に止まったときの、書きかけの行には続けない
         append(self.own, "".join(lines))
 
         # 進み具合。ほかのプロセスも、同じだけ進んだとみなす
         done = len(answers) * self.processes.num_processes
-        rate = self.hits / len(self.answers)
+        hits = sum(answer.hit for answer in self.answers.values())
+        rate = hits / len(self.answers)
         self.bar.set_postfix_str(f"正解率 {rate:.3f}", refresh=False)
         self.bar.update(min(done, self.bar.total - self.bar.n))
         # 長くかかりそうなら、1 度だけ、そのわけを言う

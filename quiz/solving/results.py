@@ -60,8 +60,8 @@ def check_output(path, questions, model, adapter):
         f"残すなら別の名前に書き (-o {other} など)、"
         f"要らなければ {shlex.quote(str(path))} を消してください。"
     )
-    records = [record for _, record in read_records(path, todo)]
-    summary = records.pop() if records else {}
+    records = list(read_records(path, todo)) or [(1, {})]
+    _, summary = records.pop()
     if "elapsed_time" not in summary:
         fail(f"{path} は手順4の結果ではないので、書き換えません。{todo}")
 
@@ -73,7 +73,7 @@ def check_output(path, questions, model, adapter):
     # 今度は解かない問題のある結果
     asked = {(question.prompt, question.answer) for question in questions}
     lost = 0
-    for record in records:
+    for _, record in records:
         lost += (record.get("prompt"), record.get("correct_answer")) not in asked
     if lost:
         fail(f"{path} には、今度は解かない {lost} 問の結果があります。{todo}")
@@ -108,7 +108,7 @@ def write_results(path, questions, answers, run, quiz):
     # 最後の要素: 全体の時間と実行条件
     summary = {
         "elapsed_time": round(sum(answer.seconds for answer in answers), 3),
-        "quiz": [str(file) for file in quiz],
+        "quiz": list(map(str, quiz)),
         "num_questions": len(questions),
         **run,
     }
@@ -135,11 +135,12 @@ def log_lines(records, summary):
 def summary_lines(path, questions, answers, run):
     """終わりに表示する 2 行: 正解率と、誰に解かせたか。"""
     n = len(answers)
-    hits = sum(answer.hit for answer in answers)
-    unparsed = sum(answer.out_str == "" for answer in answers)
-    pairs = zip(questions, answers)
-    likely = sum(likely_label(answer.choice_probs) == question.label for question, answer in pairs)
-    seconds = sum(answer.seconds for answer in answers)
+    hits = unparsed = likely = seconds = 0
+    for question, answer in zip(questions, answers):
+        hits += answer.hit
+        unparsed += answer.out_str == ""
+        likely += likely_label(answer.choice_probs) == question.label
+        seconds += answer.seconds
     return (
         f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {unparsed}  "
         f"番号の確率での正解率 {likely / n:.3f}  {seconds:.1f} 秒\n"
