@@ -30,7 +30,7 @@ def why_not_fast(fast, prompts, expected):
             return None
         return f"このモデルはまとめて解くと答えが変わる{INSTEAD}"
     except Exception as error:  # キャッシュの作りによって、どんな例外も起こりうる
-        return f"このモデルはまとめて解けない ({type(error).__name__}) {INSTEAD}"
+        return f"このモデルはまとめて解けない ({type(error).__name__}){INSTEAD}"
 
 
 def same_answers(fast, prompts, expected):
