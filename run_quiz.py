@@ -32,6 +32,7 @@ from quiz.solving.results import (
     Answer,
     check_output,
     default_path,
+    describe_model,
     rounded,
     summary_lines,
     write_results,
@@ -64,10 +65,9 @@ def main():
     processes = PartialState(cpu=not torch.cuda.is_available())
     prompts = [question.prompt for question in questions]
     tokenizer, model, prompts = load(base, adapter, config, processes.device, prompts)
-    name = f"{base} + {adapter}" if adapter else base
-    solver = Solver(model, tokenizer, questions, prompts, name)
     run = conditions(base, adapter, config, model, questions)
     run |= {"rotations": args.rotations, "blank_question": args.blank_question}
+    solver = Solver(model, tokenizer, questions, prompts, describe_model(run))
     if processes.is_main_process:
         warn([*notes, solver.why_plain])
 

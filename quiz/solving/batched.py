@@ -7,10 +7,9 @@ import torch
 from tqdm import tqdm
 
 from quiz.files import fail
-from quiz.model import OUT_OF_MEMORY
 from quiz.solving.fast_way import FastWay
 from quiz.solving.fast_way_check import INSTEAD, why_not_fast
-from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, answer_plainly
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, answer_plainly, is_out_of_memory
 
 # 1 回に計算するトークンの数 (問題数 × 長さ) の、既定の上限
 TOKEN_BUDGET = {"cuda": 16384, "cpu": 3072}
@@ -123,10 +122,3 @@ class Solver:
                     "基のモデルもそうなら重みを入れ直すか YAML の fp16 を false にし、"
                     "そうでなければ学習し直してください。"
                 )
-
-
-def is_out_of_memory(error):
-    """メモリ不足の例外か。ライブラリによって、言い方が違う。"""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)

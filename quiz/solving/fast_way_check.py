@@ -7,7 +7,7 @@
 
 import torch
 
-from quiz.solving.one_by_one import MAX_NEW_TOKENS, first_line
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, first_line, is_out_of_memory
 
 # 理由に続けて言うこと
 INSTEAD = "ので、1 問ずつ解きます (答えは同じで、時間がかかります)。"
@@ -30,7 +30,13 @@ def why_not_fast(fast, prompts, expected):
             return None
         return f"このモデルはまとめて解くと答えが変わる{INSTEAD}"
     except Exception as error:  # キャッシュの作りによって、どんな例外も起こりうる
-        return f"このモデルはまとめて解けない ({type(error).__name__}){INSTEAD}"
+        kind = type(error).__name__
+        no_memory = is_out_of_memory(error)
+
+    # 2 問ではメモリが足りなければ、最も長い 1 問だけで試す
+    if no_memory and len(prompts) > 1:
+        return why_not_fast(fast, prompts[1:], expected[1:])
+    return f"このモデルはまとめて解けない ({kind}){INSTEAD}"
 
 
 def same_answers(fast, prompts, expected):

@@ -30,11 +30,14 @@ class PartialAnswers:
     """
 
     def __init__(self, path, run, questions, processes):
+        # 自分のファイルを、このプロセスが終わるまで占める
         self.path = path
         self.questions = questions
         self.processes = processes
         self.own = path.with_name(f"{path.name}.part{processes.process_index}")
-        occupy(self.own, path)
+        append(self.own, "")
+        busy = f"もう 1 つの run_quiz.py が {path} のために解いています。"
+        lock(self.own, f"{busy}終わるのを待つか、-o で別の名前にしてください。")
 
         # 前に答えた分を、全員で集める。ファイルの更新時刻は計算機によって違うので、条件は先頭のもの
         run = gather_object([run])[0]
@@ -116,13 +119,6 @@ class PartialAnswers:
         for part in parts_of(self.path):
             part.unlink(missing_ok=True)
         self.processes.destroy_process_group()
-
-
-def occupy(own, path):
-    """途中結果のファイル own を作り、このプロセスが終わるまで占める。"""
-    append(own, "")
-    busy = f"もう 1 つの run_quiz.py が {path} のために解いています。"
-    lock(own, f"{busy}終わるのを待つか、-o で別の名前にしてください。")
 
 
 def append(path, text, mode="a"):

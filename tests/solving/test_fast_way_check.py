@@ -66,6 +66,21 @@ def test_branch_that_gives_another_answer(branch, model, questions, monkeypatch)
     check_plain_answers(solver)
 
 
+def test_pair_that_does_not_fit(model, questions, monkeypatch):
+    """2 問では足りないメモリでも、1 問ずつ、速い方法で解く。"""
+    original = model.forward
+
+    def forward(input_ids, **options):
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return original(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(model, "forward", forward)
+    solver = solver_of(model, questions)
+    assert solver.why_plain is None
+    check_plain_answers(solver)
+
+
 @pytest.mark.parametrize("device, dtype, difference, allowed", [
     ("cpu", torch.float32, 2e-4, False),
     ("cpu", torch.float32, 4e-6, True),
