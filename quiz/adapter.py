@@ -97,6 +97,8 @@ def file_digest(path):
 
 def base_digest(base):
     """基のモデルの、設定とトークナイザと重みのファイルの印。名前が同じでも、中身が替われば変わる。
+
+
     """
     from transformers.utils import cached_file
 
@@ -118,6 +120,8 @@ def base_digest(base):
 
 def same_model(base, trained_on, adapter):
     """アダプタを学習した基のモデル trained_on が base か。フォルダなら、名前ではなく実体で比べる。
+
+
     """
     if base == trained_on:
         return True
@@ -179,7 +183,8 @@ def check_finished(adapter, launch, named):
 
 def as_trained(config, adapter):
     """config のうち、答えに関わる設定を、アダプタを学習したときのものにする。記録がなければ、
-    そのまま。"""
+    そのまま。
+    """
     record = read_record(adapter) if adapter else None
     if record is None:
         return config
@@ -188,7 +193,8 @@ def as_trained(config, adapter):
 
 def check_base(base, adapter):
     """基のモデルのファイルが、アダプタを学習したときのものでなければ終わる。記録がなければ、
-    確かめない。"""
+    確かめない。
+    """
     record = read_record(adapter)
     before = record.base_files if record else None
     if before and before != base_digest(base):

@@ -48,7 +48,8 @@ class Parser(argparse.ArgumentParser):
 
 def start(main):
     """main() を実行する。Ctrl-C でも、読む相手 (| head など) が先に終わっても、traceback
-    を出さない。"""
+    を出さない。
+    """
     try:
         main()
         sys.stdout.flush()

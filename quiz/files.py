@@ -128,7 +128,8 @@ def read_records(path, todo):
 
 def lock(path, busy):
     """path (ファイルかフォルダ) を、このプロセスが終わるまで占める。ほかのプロセスのものなら、busy
-    を言って終わる。"""
+    を言って終わる。
+    """
     try:
         # 開いたままにする: プロセスが終われば、どう終わっても解ける。
         handle = os.open(path, os.O_RDONLY)

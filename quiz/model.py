@@ -53,6 +53,8 @@ def load_tokenizer(base, config):
 
 def encode_prompts(tokenizer, base, prompts):
     """プロンプトをトークン列のリストにする。モデルの tokenizer.json そのものの結果と違えば終わる。
+
+
     """
     from tokenizers import Tokenizer
     from transformers.utils import cached_file
@@ -76,7 +78,8 @@ def encode_prompts(tokenizer, base, prompts):
 
 def precision(bf16, fp16, capability):
     """計算の精度。bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら
-    None)。"""
+    None)。
+    """
     if capability is None:
         return "float32"
     if bf16 is False and fp16 is not True:
@@ -127,7 +130,8 @@ def empty_model(model_config, config):
 
 def load_model(base, adapter, config, device):
     """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。load_in_4bit なら nf4
-    に量子化する。"""
+    に量子化する。
+    """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
 
@@ -203,7 +207,8 @@ def attach_adapter(model, adapter):
 
 def why_unreadable(base, error):
     """base (手元のフォルダか Hub の名前) のモデルを読めない理由と、次にすること。error
-    はライブラリの例外。"""
+    はライブラリの例外。
+    """
     from httpx import HTTPError
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 

@@ -1,18 +1,15 @@
-"""そのままでは学習できない形のモデルを、学習できる形のフォルダにする
-(どれかに当てはまるモデルだけ)。
+"""そのままでは学習できない形のモデルを、学習できる形のフォルダにする。
 
-    python -m quiz.prepare_model rinna/nekomata-7b nekomata-7b     # YAML は base_model:
-    ./nekomata-7b
+    python -m quiz.prepare_model rinna/nekomata-7b nekomata-7b
+    # YAML は base_model: ./nekomata-7b
 
+直すのは、次のどちらかに当てはまるモデルだけである。
 - Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、
-重みの名前を付け替える。
-  学習時の長さ (seq_length) を超えると第 1 世代だけが補正 (dynamic NTK、log-n) をするので、
-  そこまでを使える長さとする。
+  重みの名前を付け替える。学習時の長さ (seq_length) を超えると第 1 世代だけが補正
+  (dynamic NTK、log-n) をするので、そこまでを使える長さとする。
 - tokenizer.json がないモデル: 今あるファイルを正しく読めるクラスで読んで、tokenizer.json にする。
-SentencePiece の
-  ファイル (tokenizer.model など) だけのモデルでは、クラスによって空白や BOS
-  や語の切り方が黙って変わるので、
-  いくつかの直し方を試し、SentencePiece そのものと同じトークン列になるものを使う。
+  SentencePiece のファイル (tokenizer.model など) だけのモデルでは、クラスによって、空白や BOS や
+  語の切り方が黙って変わる。いくつかの直し方を試し、SentencePiece と同じトークン列になるものを使う。
 """
 
 import json
@@ -56,6 +53,8 @@ SAMPLES = [
 
 def qwen_config(old):
     """Qwen の config.json (dict) から Qwen2Config を作る。同じ関数にならない設定なら ValueError。
+
+
     """
     from transformers import Qwen2Config
 
@@ -114,6 +113,8 @@ def prepare_qwen(folder, config):
 
 def sentencepiece_file(folder):
     """folder にある SentencePiece のファイル (tokenizer.model、spiece.model など)。なければ None。
+
+
     """
     return next(iter(sorted(folder.glob("*.model"))), None)
 
@@ -132,7 +133,8 @@ def with_prefix(folder):
 
 def prepare_sentencepiece(folder, path):
     """path (SentencePiece のファイル) を tokenizer.json に直し、SentencePiece
-    と同じトークン列になることを確かめる。"""
+    と同じトークン列になることを確かめる。
+    """
     from sentencepiece import SentencePieceProcessor
     from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
@@ -161,7 +163,9 @@ def prepare_sentencepiece(folder, path):
 
 def why_prepare(base):
     """base (hugging face のモデル名、または手元のフォルダ) を直さなければならない理由。
-    そのまま使えるなら None。"""
+
+    そのまま使えるなら None。
+    """
     from transformers import PreTrainedConfig
     from transformers.utils import cached_file
 

@@ -82,7 +82,8 @@ def pattern(template):
 
 def read_question(record):
     """学習用か評価用の 1 件を Question に戻す。書式が違うか、output が選択肢の 1 つでなければ
-    ValueError。"""
+    ValueError。
+    """
     template = TRAIN_PROMPT
     text = record["instruction"]
     if record.get("input"):

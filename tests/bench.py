@@ -38,7 +38,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM  # noqa: E402
 
 from quiz.prompt import Question  # noqa: E402
 from quiz.solving.batched import Solver  # noqa: E402
-from quiz.solving.one_by_one import answer_plainly, greedy  # noqa: E402
+from quiz.solving.one_by_one import answer_plainly, generate  # noqa: E402
 
 DEMO, CONFIG = ROOT / "data/demo", "data/demo/qlora-demo.yml"
 SHAPES = {"small": (768, 12, 12), "1b": (2048, 24, 16), "7b": (4096, 32, 32)}  # open-calm の hidden, layers, heads
@@ -95,7 +95,8 @@ def batched_generate(solver, indices, size):
     """左を埋めて size 問ずつ generate する。長さの近い問題をまとめる。"""
     for batch in solver.batches(indices, budget=10**9, max_rows=size):
         rows = solver.tokenizer.pad({"input_ids": [solver.prompts[i] for i in batch]}, padding_side="left", return_tensors="pt")
-        solver.model.generate(**rows.to(solver.model.device), **greedy(solver.tokenizer))
+        rows = rows.to(solver.model.device)
+        generate(solver.model, solver.tokenizer, rows["input_ids"], rows["attention_mask"])
 
 
 def run_all(solver, indices):

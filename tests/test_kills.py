@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import CONFIG, DEMO, ROOT, run
-from test_progress import check_same
+from solving_helpers import check_same
 
 KILLS = int(os.environ.get("KILLS", 4))
 TRAIN = ["accelerate", "launch", "-m", "axolotl.cli.train", CONFIG, "--max_steps", "8", "--micro_batch_size", "4",

@@ -1,49 +1,109 @@
-"""解き方の定義: 1 問ずつ、いつも最も確率の高いトークンを選んで答える (貪欲法)。fast.py は、同じ答えを速く出す。"""
+"""解き方の定義: 1 問ずつ、いつも最も確率の高いトークンを選んで答える (貪欲法)。
+
+速い方法 (fast_way.py) は、これと同じ答えを出さなければならない。
+"""
+
+from typing import NamedTuple
 
 import torch
 
 from quiz.files import fail
+from quiz.model import OUT_OF_MEMORY
 from quiz.prompt import ANSWER
 
-MAX_NEW_TOKENS = 32  # チュートリアルと同じ。番号は先頭の数トークンで決まる
+# 作るトークンの数の上限 (チュートリアルと同じ)。番号は先頭の数トークンで決まる。
+MAX_NEW_TOKENS = 32
+
+
+class Output(NamedTuple):
+    """1 問に対するモデルの出力。"""
+
+    # 回答の、空でない最初の行
+    text: str
+    # label_probs[k] は、プロンプトの直後に番号 k が来る確率
+    label_probs: list[float]
 
 
 def answer_plainly(model, tokenizer, labels, prompt_ids):
-    """トークン列 prompt_ids の問題に答え、(新しいトークンの最初の行, 直後に番号 0, 1, ... が来る確率のリスト) を返す。"""
+    """トークン列 prompt_ids の問題に答え、Output を返す。"""
+    # 回答: 1 トークンずつ、終わりの印か MAX_NEW_TOKENS まで作る
     prompt = torch.tensor([prompt_ids], device=model.device)
-    output = model.generate(input_ids=prompt, attention_mask=torch.ones_like(prompt), **greedy(tokenizer))
+    (tokens,) = generate(model, tokenizer, prompt, torch.ones_like(prompt))
+
+    # 番号の確率: プロンプトと、番号の手前のトークン (lead) に続けて
     prompt = torch.tensor([prompt_ids + labels.lead], device=model.device)
     logits = model(input_ids=prompt, attention_mask=torch.ones_like(prompt)).logits
-    return first_line(tokenizer, output[0, len(prompt_ids):]), labels.probabilities(logits[:, -len(labels.lead) - 1:])[0]
+    (label_probs,) = labels.probabilities(logits[:, -len(labels.lead) - 1 :])
+    return Output(first_line(tokenizer, tokens), label_probs)
 
 
-def greedy(tokenizer):
-    """generate に渡す、貪欲法の設定。"""
-    return dict(do_sample=False, max_new_tokens=MAX_NEW_TOKENS, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+def generate(model, tokenizer, ids, mask, cache=None):
+    """ids (B, T) に続けて、貪欲法で作ったトークン (B, t)。cache は、初めの方の計算 (あれば)。"""
+    tokens = model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        past_key_values=cache,
+        do_sample=False,
+        max_new_tokens=MAX_NEW_TOKENS,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return tokens[:, ids.shape[1] :]
 
 
 def first_line(tokenizer, tokens):
     """トークン列を文字に戻した、空でない最初の行。"""
-    return tokenizer.decode(tokens, skip_special_tokens=True).strip().partition("\n")[0].strip()
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    return text.strip().partition("\n")[0].strip()
+
+
+def is_out_of_memory(error):
+    """メモリ不足の例外か。ライブラリによって、言い方が違う。"""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 class Labels:
-    """回答の先頭から番号までのトークン列 (tokens。番号 0..n-1 の順) と、そのうち番号の手前の共通の部分 (lead)。
+    """番号のトークン。tokens[k] は、回答の先頭から番号 k までのトークン列。
 
-    SentencePiece では「2: ...」の先頭が「▁」「2」の 2 トークンになる。手前の「▁」までは、どの番号でも同じはずである。
+    SentencePiece では「2: ...」の先頭が「▁」「2」の 2 トークンになる。
+    手前の「▁」までは、どの番号でも同じはずで、これを lead とする (なければ空)。
     """
 
     def __init__(self, tokenizer, n):
-        self.tokens, start = [], ANSWER.index("{label}")
-        for label in range(n):  # 番号の次の文字まで入れるのは、回答の中と同じ所で切れるように
-            text = ANSWER.partition("{choice}")[0].format(label=label).rstrip()
-            encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-            self.tokens.append([i for i, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"]) if begin <= start])
-        self.lead = max((t[:-1] for t in self.tokens), key=len)
-        if any(t[:-1] != self.lead[:len(t) - 1] for t in self.tokens) or len(set(map(tuple, self.tokens))) < n:
-            fail(f"このトークナイザでは番号のトークン列 {self.tokens} を比べられません。別のモデルを使ってください。")
+        self.tokens = [tokens_of_label(tokenizer, label) for label in range(n)]
+        self.lead = max(self.tokens, key=len)[:-1]
+
+        # 手前がそろわないか、2 つの番号が同じトークンなら、確率を比べられない
+        aligned = all(tokens[:-1] == self.lead[: len(tokens) - 1] for tokens in self.tokens)
+        if not aligned or len(set(map(tuple, self.tokens))) < n:
+            fail(
+                f"このトークナイザでは番号のトークン列 {self.tokens} を比べられません。"
+                "別のモデルを使ってください。"
+            )
 
     def probabilities(self, logits):
-        """プロンプトと lead に続く logits (B, len(lead) + 1, V) から、番号ごとの確率 (B, n) のリスト。"""
+        """番号ごとの確率 (B, n) のリスト。
+
+        logits (B, len(lead) + 1, V) は、プロンプトの最後のトークンと lead から先のもの。
+        番号の確率は、そこまでのトークンの確率の積。
+        """
         log_probs = logits.float().log_softmax(-1)
-        return torch.stack([sum(log_probs[:, j, t] for j, t in enumerate(label)) for label in self.tokens], dim=1).exp().tolist()
+        # 対数にして足す
+        by_label = []
+        for tokens in self.tokens:
+            by_label.append(sum(log_probs[:, j, token] for j, token in enumerate(tokens)))
+        return torch.stack(by_label, dim=1).exp().tolist()
+
+
+def tokens_of_label(tokenizer, label):
+    """回答「番号: 選択肢」の、番号までのトークン列。"""
+    # 番号の次の文字 (:) まで入れてトークンにするのは、回答の中と同じ所で切れるように
+    template = ANSWER.partition("{choice}")[0].rstrip()
+    text = template.format(label=label)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    # 番号より後から始まるトークン (: など) は除く
+    label_at = template.index("{label}")
+    pairs = zip(encoded["input_ids"], encoded["offset_mapping"])
+    return [token for token, (begin, _) in pairs if begin <= label_at]

@@ -1,108 +1,162 @@
-"""途中結果: 答えたそばから書き足し、止まっても続きから始め、いくつかのプロセスで分担する。"""
+"""途中結果: 答えたそばから書き足し、止まっても続きから始め、いくつかのプロセスで分担する。
+
+result.json を作る間、プロセスごとに result.json.part0, part1, ... がある。
+1 行目が実行条件、あとは 1 行に 1 問の Answer で、結果を書き終えたら消す。
+"""
 
 import json
 import os
 import re
-import time
+import sys
 from contextlib import suppress
-from hashlib import sha256
-from importlib import metadata
-from pathlib import Path
+from dataclasses import asdict
 
-import torch
 from accelerate.utils import gather_object
 from tqdm import tqdm
-from transformers.utils import cached_file
 
-from quiz.adapter import read_record
 from quiz.files import fail, lock, reason
-from quiz.questions.converted import questions_digest
-from quiz.solving.results import mark
+from quiz.solving.conditions import NOT_COMPARED
+from quiz.solving.one_by_one import MAX_NEW_TOKENS
+from quiz.solving.results import Answer
 
-NOT_COMPARED = {"hardware", "versions", "training"}
-
-
-def conditions(base, adapter, config, model, questions):
-    """実行条件の dict。NOT_COMPARED のほかは、どれか 1 つでも違えば途中結果の続きにはしない。"""
-    # モデルのファイルは大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。
-    files = [p for folder in (Path(cached_file(base, "config.json")).parent, Path(adapter or base)) for p in sorted(folder.glob("*"))]
-    marks = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if re.search(r"\.safetensors$|\.bin$|^tok|config", p.name)]
-    marks = sha256(repr(marks).encode()).hexdigest()[:16]
-    return {"model": base, "adapter": adapter, **{k: config.get(k) for k in ("load_in_4bit", "tokenizer_type", "attn_implementation")},
-            "dtype": str(model.dtype), "model_files": marks, "quiz_sha256": questions_digest(questions),
-            "training": training_of(adapter),
-            "hardware": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {os.cpu_count()} cores",
-            "versions": {m: metadata.version(m) for m in ("torch", "transformers", "peft", "bitsandbytes")}}
+# この秒数だけ解いてもまだ続くなら、遅いわけを言う
+PATIENCE = 60
 
 
-def training_of(adapter):
-    """結果と一緒に残す、学習の記録の一部。なければ None。"""
-    record = read_record(adapter) if adapter else None
-    if record is None:
-        return None
-    keys = ("questions", "epochs", "steps_done", "seconds", "curve", "settings", "train_files")
-    return {"seed": record.settings.get("seed")} | {key: getattr(record, key) for key in keys}
+class PartialAnswers:
+    """path (result.json) の途中結果。with で使い、その間は進み具合を表示する。
+
+    run は実行条件の dict、questions は解く問題のリスト、processes は accelerate の PartialState。
+    """
+
+    def __init__(self, path, run, questions, processes):
+        # 自分のファイルを、このプロセスが終わるまで占める
+        self.path = path
+        self.questions = questions
+        self.processes = processes
+        self.own = path.with_name(f"{path.name}.part{processes.process_index}")
+        append(self.own, "")
+        busy = f"もう 1 つの run_quiz.py が {path} のために解いています。"
+        lock(self.own, f"{busy}終わるのを待つか、-o で別の名前にしてください。")
+
+        # 前に答えた分を、全員で集める。ファイルの更新時刻は計算機によって違うので、条件は先頭のもの
+        run = gather_object([run])[0]
+        parts = {part: read_part(part, run) for part in parts_of(path)}
+        # 全員が読み終えるまで返らないので、読んでいるファイルに誰かが書き足すことはない
+        found = gather_object(sum(parts.values(), []))
+        self.answers = {answer.ID: answer for answer in found}
+        if not parts[self.own]:
+            append(self.own, json.dumps(run, ensure_ascii=False), "w")
+
+        # 進み具合を表示するのは、先頭のプロセスだけ
+        self.pace_told = False
+        self.bar = tqdm(
+            total=len(questions),
+            initial=len(self.answers),
+            unit="問",
+            mininterval=1,
+            disable=not processes.is_main_process,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.bar.close()
+
+    def missing(self):
+        """まだ誰も答えていない問題の番号の集合。"""
+        return set(range(len(self.questions))) - self.answers.keys()
+
+    def share(self, batches):
+        """batches のうち、このプロセスが解くもの。"""
+        return batches[self.processes.process_index :: self.processes.num_processes]
+
+    def keep(self, answers):
+        """答えたばかりの answers (Answer のリスト) を書き足し、数える。"""
+        # 答えたそばから、ディスクに残す
+        lines = []
+        for answer in answers:
+            self.answers[answer.ID] = answer
+            record = json.dumps(asdict(answer), ensure_ascii=False)
+            lines.append("\n" + record)  # 改行が先: 前に止まったときの、書きかけの行には続けない
+        append(self.own, "".join(lines))
+
+        # 進み具合。ほかのプロセスも、同じだけ進んだとみなす
+        done = len(answers) * self.processes.num_processes
+        hits = sum(answer.hit for answer in self.answers.values())
+        rate = hits / len(self.answers)
+        self.bar.set_postfix_str(f"正解率 {rate:.3f}", refresh=False)
+        self.bar.update(min(done, self.bar.total - self.bar.n))
+        # 長くかかりそうなら、1 度だけ、そのわけを言う
+        if not self.pace_told and self.bar.format_dict["elapsed"] >= PATIENCE:
+            self.pace_told = True
+            self.explain_pace()
+
+    def explain_pace(self):
+        """回答のほとんどが下書きどおりでないなら、あとどれだけかかるかと、そのわけを言う。"""
+        answers = self.answers.values()
+        slow = sum(answer.output not in self.questions[answer.ID].lines for answer in answers)
+        left = self.bar.total - self.bar.n
+        if left and slow > len(answers) / 2:
+            seconds = self.bar.format_dict["elapsed"] / (self.bar.n - self.bar.initial) * left
+            self.bar.write(
+                f"残りの {left} 問に、あと約 {seconds / 60:.0f} 分かかります。回答の "
+                f"{slow / len(answers):.0%} が「番号: 選択肢」の形でなく、1 問ごとに "
+                f"{MAX_NEW_TOKENS} トークンまで作るためです (書式を覚えれば、ずっと速く解けます)。",
+                file=sys.stderr,
+            )
+
+    def gather(self):
+        """全員の答えを集め、全問の Answer を ID の順に返す。"""
+        found = gather_object(list(self.answers.values()))
+        everyone = {answer.ID: answer for answer in found}
+        return [everyone[i] for i in range(len(self.questions))]
+
+    def finish(self):
+        """結果を書き終えたので、途中結果を消し、プロセスの集まりを解く。"""
+        self.processes.wait_for_everyone()
+        for part in parts_of(self.path):
+            part.unlink(missing_ok=True)
+        self.processes.destroy_process_group()
+
+
+def append(path, text, mode="a"):
+    """text を書き足す。電源が落ちても、答え終えた分は残るように、ディスクまで届ける。"""
+    try:
+        with path.open(mode, encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError as error:
+        todo = "空き容量を確かめるか、-o で別の場所を指定してください。"
+        fail(f"{path} に書けません ({reason(error)})。{todo}")
 
 
 def parts_of(path):
     """path の途中結果のファイル (result.json.part0, part1, ...) のリスト。"""
-    return [p for p in path.parent.glob("*.part*") if re.fullmatch(re.escape(path.name) + r"\.part\d+", p.name)]
+    name = re.compile(re.escape(path.name) + r"\.part\d+")
+    return [p for p in path.parent.glob("*.part*") if name.fullmatch(p.name)]
 
 
 def read_part(path, run):
-    """途中結果の行のリスト。1 行目は実行条件で、これが run と違えば終わる。あとは 1 行に 1 問。"""
-    lines = []
+    """途中結果の Answer のリスト。1 行目の実行条件が run と違えば終わる。"""
+    records = []
     for line in path.read_bytes().splitlines():
         with suppress(ValueError):  # 書いている途中で止まった行。なかったことにする
-            lines.append(json.loads(line))
-    before = lines[0] if lines and isinstance(lines[0], dict) else {}
-    keys = run.keys() - NOT_COMPARED if lines else ()
-    differences = [f"{k}: {before.get(k)} → {run[k]}" for k in sorted(keys) if before.get(k) != run[k]]
+            records.append(json.loads(line))
+    if not records:
+        return []  # 始めてすぐに止まった
+
+    # 条件が 1 つでも違えば、混ぜられない
+    before, *answers = records
+    differences = []
+    for key in sorted(run.keys() - NOT_COMPARED):
+        if before.get(key) != run[key]:
+            differences.append(f"{key}: {before.get(key)} → {run[key]}")
     if differences:
-        fail(f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"
-             "前の続きなら同じ条件で、やり直すならこのファイルを消してから実行してください。")
-    return lines
-
-
-def ask(solver, path, run, state, batch_size=None, batch_tokens=None):
-    """まだ答えていない問題を全プロセスで分けて解き、全問の答え (mark の dict と ID、seconds) を ID の順に返す。"""
-    rank, world, total = state.process_index, state.num_processes, len(solver.questions)
-    run = gather_object([run])[0]  # ファイルの更新時刻は、計算機によって違うかもしれない
-    own = path.with_name(f"{path.name}.part{rank}")
-    try:
-        own.touch()
-    except OSError as e:
-        fail(f"{own} に書けません ({reason(e)})。-o で別の場所を指定してください。")
-    lock(own, f"もう 1 つの run_quiz.py が {path} のために解いています。終わるのを待つか、-o で別の名前にしてください。")
-    parts = {part: read_part(part, run) for part in parts_of(path)}
-    # 別の計算機にある分も集める。全員が読み終えるまで返らないので、読んでいるファイルに誰かが書き足すことはない。
-    done = {r["ID"]: r for r in gather_object([r for lines in parts.values() for r in lines[1:]])}
-    hits = sum(r["hit"] for r in done.values())
-    fresh, bar = not parts.get(own), tqdm(total=total, initial=len(done), unit="問", mininterval=1, disable=not state.is_main_process)
-    try:
-        with bar, own.open("w" if fresh else "a", encoding="utf-8") as f:
-            f.write(json.dumps(run, ensure_ascii=False) if fresh else "")
-            for batch in solver.batches(set(range(total)) - done.keys(), batch_tokens, batch_size)[rank::world]:
-                begin = time.perf_counter()
-                answers = solver.answer(batch)
-                seconds = round((time.perf_counter() - begin) / len(batch) / world, 6)
-                for i, (text, probs) in zip(batch, answers):
-                    done[i] = {"ID": i, **mark(solver.questions[i], text, probs), "seconds": seconds}
-                    hits += done[i]["hit"]
-                    f.write("\n" + json.dumps(done[i], ensure_ascii=False))  # 改行が先: 書きかけの行には続けない
-                f.flush()
-                os.fsync(f.fileno())  # 電源が落ちても、答え終えた分は残る
-                bar.set_postfix_str(f"正解率 {hits / len(done):.3f}", refresh=False)
-                bar.update(min(len(batch) * world, bar.total - bar.n))
-    except OSError as e:
-        fail(f"{own} に書けません ({reason(e)})。空き容量を確かめるか、-o で別の場所を指定してください。")
-    done = {r["ID"]: r for r in gather_object(list(done.values()))}
-    return [done[i] for i in range(total)]
-
-
-def finish(path, state):
-    """結果を書き終えたので、途中結果を消し、プロセスの集まりを解く。"""
-    state.wait_for_everyone()
-    for part in parts_of(path):
-        part.unlink(missing_ok=True)
-    state.destroy_process_group()
+        fail(
+            f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"
+            "前の続きなら同じ条件で、やり直すならこのファイルを消してから実行してください。"
+        )
+    return [Answer(**answer) for answer in answers]

@@ -1,68 +1,161 @@
-"""手順4のファイル: quiz.json を読み、result.json と result.log を書く。手順5で読むのは runs.py。"""
+"""手順4の結果: ファイルの名前を決め、置き換えてよいかを調べ、result.json と result.log を書く。"""
 
 import json
-from itertools import accumulate
+import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from quiz.files import fail, read_records, write, write_json
-from quiz.prompt import eval_record, read_label
+from quiz.prompt import eval_record, likely_label
+
+
+@dataclass(frozen=True)
+class Answer:
+    """1 問の答え。項目の名前は、途中結果と result.json のものと同じ。"""
+
+    # 問題の番号 (解いた順ではなく、quiz.json の順)
+    ID: int
+    # モデルの回答の 1 行
+    output: str
+    # 回答の先頭から読み取れた番号。なければ ""
+    out_str: str
+    # それが正解の番号か
+    hit: bool
+    # choice_probs[k] は、プロンプトの直後に番号 k が来る確率
+    choice_probs: list[float]
+    # かかった秒数。全問の合計が、全体の時間になる
+    seconds: float
+
+
+def rounded(probs):
+    """確率を、ファイルに残す有効数字 6 桁にする。"""
+    return [float(f"{p:.6g}") for p in probs]
 
 
 def default_path(args):
-    """-o がないときの結果の名前。問題、モデル、解き方が違えば名前も違う: quiz-dev2.json を --base で解けば result-base-dev2.json。"""
-    stems = [Path(path).stem for path in args.quiz]
-    source = "+".join(stems) if len(stems) > 1 else stems[0].removeprefix("quiz").strip("-_")
-    ways = [word for word, on in (("base", args.base), ("rotations", args.rotations), ("blank", args.blank_question)) if on]
-    return Path("-".join(filter(None, ["result", *ways, Path(args.model or "").name, source])) + ".json")
+    """-o がないときの結果の名前。問題、モデル、解き方が違えば名前も違う。
+
+    quiz-dev2.json を --base で解けば result-base-dev2.json。
+    """
+    ways = {"base": args.base, "rotations": args.rotations, "blank": args.blank_question}
+    words = ["result", *filter(ways.get, ways), Path(args.model or "").name]
+    # 問題のファイルの名前。ただし quiz.json なら何も付けず、quiz-dev2.json なら dev2
+    source = "+".join(Path(path).stem for path in args.quiz)
+    if len(args.quiz) == 1:
+        source = source.removeprefix("quiz").strip("-_")
+    return Path("-".join(filter(None, [*words, source])) + ".json")
 
 
 def check_output(path, questions, model, adapter):
-    """path に結果を書いてよいか。前の結果は、同じモデルで、その問題をすべて解く実行でしか置き換えない。いけなければ 1 行で終わる。"""
-    todo = f"残すなら別の名前に書き (-o result-{Path(adapter or model).name}-2.json など)、要らなければ {path} を消してください。"
-    log = path.with_suffix(".log")
-    if path.is_dir() or not path.absolute().parent.is_dir() or path.suffix != ".json":
-        fail(f"-o {path} はフォルダか、置く所がないか、終わりが .json ではありません (例: -o result-2.json)。")
-    if log.exists() and not path.exists() and not log.read_bytes().startswith(b"{"):  # 書くのは result.json と result.log の 2 つ
-        fail(f"{log} は手順4の記録ではないので、書き換えません。-o で別の名前にしてください。")
-    if not path.exists() or not path.stat().st_size:
+    """path に結果を書いてよいか。いけなければ 1 行で終わる。
+
+    前の結果は、同じモデルで、その問題をすべて解く実行でしか置き換えない。
+    """
+    check_place(path)
+    if not path.exists() or path.stat().st_size == 0:
         return
-    *records, (_, summary) = list(read_records(path, todo)) or [(1, {})]
+    # 手順4の結果でなければ、学生の大事なファイルかもしれない
+    other = shlex.quote(f"result-{Path(adapter or model).name}-2.json")
+    todo = (
+        f"残すなら別の名前に書き (-o {other} など)、"
+        f"要らなければ {shlex.quote(str(path))} を消してください。"
+    )
+    records = list(read_records(path, todo)) or [(1, {})]
+    _, summary = records.pop()
     if "elapsed_time" not in summary:
         fail(f"{path} は手順4の結果ではないので、書き換えません。{todo}")
-    before = {key: summary.get(key) for key in ("model", "adapter")}
-    if before != {"model": model, "adapter": adapter}:
-        fail(f"{path} は別のモデルの結果です ({before['model']}、アダプタは{before['adapter'] or 'なし'})。{todo}")
-    known = {(q.prompt, q.answer) for q in questions}
-    lost = sum((r.get("prompt"), r.get("correct_answer")) not in known for _, r in records)
+
+    # 別のモデルの結果
+    if (summary.get("model"), summary.get("adapter")) != (model, adapter):
+        before = f"{summary.get('model')}、アダプタは{summary.get('adapter') or 'なし'}"
+        fail(f"{path} は別のモデルの結果です ({before})。{todo}")
+
+    # 今度は解かない問題のある結果
+    asked = {(question.prompt, question.answer) for question in questions}
+    lost = 0
+    for _, record in records:
+        lost += (record.get("prompt"), record.get("correct_answer")) not in asked
     if lost:
         fail(f"{path} には、今度は解かない {lost} 問の結果があります。{todo}")
 
 
-def mark(question, output, probs):
-    """1 問の採点。生成した回答の先頭の番号だけを正解と比べる。"""
-    out_str, rounded = read_label(output), [float(f"{p:.6g}") for p in probs]
-    return {"output": output, "out_str": out_str, "hit": out_str == str(question.label), "choice_probs": rounded}
-
-
-def log_lines(records, run):
-    """result.log の中身。実行条件、続いて 1 問ずつ、モデルの回答、正解、そこまでの正解率。"""
-    yield json.dumps(run, ensure_ascii=False, indent=2) + "\n"
-    for n, (r, hits) in enumerate(zip(records, accumulate(int(r["hit"]) for r in records)), 1):
-        sign = "○" if r["hit"] else "×" if r["out_str"] else "× (番号を読み取れない)"
-        yield (f"\n[{r['ID']}] {r['prompt'].strip()}\n{r['output']}\n正解: {r['correct_answer']}  {sign}  "
-               f"ここまでの正解率: {hits / n:.3f} ({hits}/{n})\n")
+def check_place(path):
+    """result.json とその隣の result.log を、書ける所か。"""
+    if path.is_dir() or not path.absolute().parent.is_dir() or path.suffix != ".json":
+        fail(
+            f"-o {path} はフォルダか、置く所がないか、終わりが .json ではありません "
+            "(例: -o result-2.json)。"
+        )
+    # 隣の .log にも書くので、ほかの記録を壊さないように
+    log = path.with_suffix(".log")
+    if log.exists() and not path.exists() and not log.read_bytes().startswith(b"{"):
+        fail(f"{log} は手順4の記録ではないので、書き換えません。-o で別の名前にしてください。")
 
 
 def write_results(path, questions, answers, run, quiz):
-    """result.log と result.json を書き、正解率を表示する。answers は mark() の dict に ID と seconds を足したもの。"""
-    records, seconds = [], round(sum(a["seconds"] for a in answers), 3)
-    run = {"elapsed_time": seconds, "quiz": list(map(str, quiz)), "num_questions": len(questions), **run}
-    for q, answer in zip(questions, answers):
-        shown = {"question": q.text, **eval_record(q), "prompt": q.prompt, "correct_answer": q.answer}
-        records.append({"ID": answer["ID"], **q.extra, **shown, **answer})
-    write(path.with_suffix(".log"), log_lines(records, run))
-    write_json(path, [*records, run])
-    hits, n = sum(a["hit"] for a in answers), len(answers)
-    likely = sum(a["choice_probs"].index(max(a["choice_probs"])) == q.label for q, a in zip(questions, answers))
-    print(f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {sum(not a['out_str'] for a in answers)}  "
-          f"番号の確率での正解率 {likely / n:.3f}  {seconds:.1f} 秒")
+    """result.log と result.json を書く。
+
+    answers は questions と同じ順の Answer のリスト、run は実行条件、quiz は問題のファイル名。
+    """
+    # 問題と答えを合わせて 1 件にする
+    records = []
+    for question, answer in zip(questions, answers):
+        record = {"ID": answer.ID, **question.extra, "question": question.text}
+        record |= eval_record(question)
+        record |= {"prompt": question.prompt, "correct_answer": question.answer}
+        record |= asdict(answer)  # output は、正解からモデルの回答に変わる
+        records.append(record)
+    # 最後の要素: 全体の時間と実行条件
+    summary = {
+        "elapsed_time": round(sum(answer.seconds for answer in answers), 3),
+        "quiz": list(map(str, quiz)),
+        "num_questions": len(questions),
+        **run,
+    }
+    write(path.with_suffix(".log"), log_lines(records, summary))
+    write_json(path, [*records, summary])
+
+
+def log_lines(records, summary):
+    """result.log の中身。実行条件、続いて 1 問ずつ、モデルの回答、正解、そこまでの正解率。"""
+    yield json.dumps(summary, ensure_ascii=False, indent=2) + "\n"
+    hits = 0
+    for n, record in enumerate(records, 1):
+        hits += record["hit"]
+        sign = "×"
+        if record["hit"]:
+            sign = "○"
+        elif record["out_str"] == "":
+            sign = "× (番号を読み取れない)"
+        yield f"\n[{record['ID']}] {record['prompt'].strip()}\n{record['output']}\n"
+        yield f"正解: {record['correct_answer']}  {sign}  "
+        yield f"ここまでの正解率: {hits / n:.3f} ({hits}/{n})\n"
+
+
+def summary_lines(path, questions, answers, run):
+    """終わりに表示する 2 行: 正解率と、誰に解かせたか。"""
+    n = len(answers)
+    hits = unparsed = likely = seconds = 0
+    for question, answer in zip(questions, answers):
+        hits += answer.hit
+        unparsed += answer.out_str == ""
+        likely += likely_label(answer.choice_probs) == question.label
+        seconds += answer.seconds
+    return (
+        f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {unparsed}  "
+        f"番号の確率での正解率 {likely / n:.3f}  {seconds:.1f} 秒\n"
+        f"  解いたモデル: {describe_model(run)}"
+    )
+
+
+def describe_model(run):
+    """実行条件 run のモデルとアダプタと、その学習を見分けるもの。"""
+    training = run["training"]
+    if run["adapter"] is None:
+        return f"{run['model']} (アダプタなし)"
+    if training is None:
+        return f"{run['model']} + {run['adapter']} (学習の記録なし)"
+    return (
+        f"{run['model']} + {run['adapter']} (seed {training['seed']}、{training['questions']} 問、"
+        f"{training['epochs']} エポック、{training['steps_done']} ステップ)"
+    )

@@ -1,9 +1,8 @@
 """学習曲線: 学習の途中のモデルが、quiz.json をどれだけ解けるか。
-学習の前と各エポックの終わりに測る。
 
-最後の値は、学習したモデルが自分に問うた結果 (self_check) として記録に残る。手順4は、
-同じ問題を同じ精度で
-解いたとき、これと比べて、学習したモデルに問うているかを確かめる。
+学習の前と、各エポックの終わりに測る。最後の値は、学習したモデルが自分に問うた結果 (self_check)
+として記録に残る。手順4は、同じ問題を同じ精度で解いたとき、これと比べて、学習したモデルに
+問うているかを確かめる。
 """
 
 import inspect
@@ -53,7 +52,8 @@ def label_scores(model, tokenizer, questions, prompts, rows):
 
 class Curve(TrainerCallback):
     """学習の前と、各エポックの終わりに測り、学習の記録 (TensorBoard と trainer_state.json)
-    に加える。"""
+    に加える。
+    """
 
     def __init__(self, trainer, cfg, questions, dtype):
         self.trainer = trainer

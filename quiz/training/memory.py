@@ -40,6 +40,8 @@ def available():
 
 def check_hidden_gpu(cuda_version):
     """GPU があるのに PyTorch から使えないなら、その理由を言う。cuda_version は torch の CUDA の版。
+
+
     """
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     driver = shutil.which("nvidia-smi")

@@ -1,10 +1,10 @@
-"""手順3で Axolotl が呼ぶプラグイン (YAML の plugins:)。学習の前に点検し、途中を 1 行で見せ、
-終わったら記録を残す。
+"""手順3で Axolotl が呼ぶプラグイン (YAML の plugins:)。
 
-Axolotl が呼ぶ順: register (YAML を読んだ直後) → モデルを読む (post_model_build、pre_lora_load、
-post_lora_load、
-post_model_load) → post_trainer_create → 学習 → post_train → post_train_unload
-(アダプタを書いた後)。
+学習の前に点検し、途中を 1 行で見せ、終わったら記録を残す。Axolotl が呼ぶ順:
+    register (YAML を読んだ直後)
+    post_model_build、pre_lora_load、post_lora_load、post_model_load (モデルを読む)
+    post_trainer_create (学習の直前)
+    post_train、post_train_unload (アダプタを書いた後)
 """
 
 import os
@@ -172,7 +172,8 @@ class Plugin(BasePlugin):
 
     def check_rows(self, cfg, trainer):
         """Axolotl が使う行が、学習用ファイルのすべての問題の、
-        手順4の問い方のとおりの行であることを確かめる。"""
+        手順4の問い方のとおりの行であることを確かめる。
+        """
         if cfg.train_on_inputs or cfg.sample_packing:
             return
         questions = []
@@ -186,7 +187,8 @@ class Plugin(BasePlugin):
 
     def check_base(self, cfg):
         """基のモデルのファイルの印を記録に加える。続きからなら、
-        始めたときと同じであることを確かめる。"""
+        始めたときと同じであることを確かめる。
+        """
         mark = base_digest(cfg.base_model)
         if cfg.resume_from_checkpoint:
             previous = find_previous(cfg.output_dir, self.record)

@@ -150,7 +150,8 @@ def read_training_files(yaml):
 
 def check_model(yaml):
     """モデルの設定を読んで返す。今の transformers と Axolotl で学習できないモデルなら
-    WrongSetting。"""
+    WrongSetting。
+    """
     import transformers
 
     base = yaml["base_model"]

@@ -1,13 +1,13 @@
 """学習の記録 (output_dir の training.json) を書き、前の学習のものと比べる。
 
-{"base_model": "...", "train_files": {"train-5-inst.json": "中身の sha256"}, "questions": 895,
- "example": {学習に使った最初の 1 件}, "settings": {YAML とコマンドラインの設定}, "epochs": 3.0,
- "steps_done": 336, "steps_planned": 336, "finished": true, "seconds": 108.0, "first_loss":
- 8.8, "last_loss": 0.1,
- "curve": [{"epoch": 0, "step": 0, "accuracy": 0.84, "probability": 0.4}, ...], "base_files":
- "モデルの印",
- "self_check": {"questions": "問題の印", "n": 179, "dtype": "torch.float32", "accuracy": 0.99,
- "probability": 0.98}}
+    {"base_model": "...", "train_files": {"train-5-inst.json": "中身の sha256"},
+     "example": {学習に使った最初の 1 件}, "settings": {YAML とコマンドラインの設定},
+     "finished": true, "steps_done": 336, "steps_planned": 336, "questions": 895,
+     "epochs": 3.0, "seconds": 108.0, "first_loss": 8.8, "last_loss": 0.1,
+     "curve": [{"epoch": 0, "step": 0, "accuracy": 0.84, "probability": 0.4}, ...],
+     "base_files": "モデルの印",
+     "self_check": {"questions": "問題の印", "n": 179, "dtype": "torch.float32",
+                    "accuracy": 0.99, "probability": 0.98}}
 """
 
 import json
@@ -77,7 +77,8 @@ def last_checkpoint(folder):
 
 def occupy(folder):
     """output_dir を作り、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1
-    行で終わる。"""
+    行で終わる。
+    """
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as e:
@@ -91,7 +92,8 @@ def occupy(folder):
 
 def differences(old, new, folder):
     """2 つの学習の TrainingRecord で違うもの (「名前: 前は …、今は …」) のリスト。folder は old
-    のアダプタのフォルダ。"""
+    のアダプタのフォルダ。
+    """
     before = {"base_model": old.base_model, **old.settings}
     after = {"base_model": new.base_model, **new.settings}
     if same_model(new.base_model, old.base_model, folder):
@@ -111,7 +113,8 @@ def differences(old, new, folder):
 
 def find_previous(folder, new):
     """folder にある、new と同じ学習の Previous。まだ何もなければ None。別の学習のものがあれば、1
-    行で終わる。"""
+    行で終わる。
+    """
     old = read_record(folder)
     checkpoint = last_checkpoint(folder)
     names = {path.name for path in Path(folder).glob("*")}
@@ -176,6 +179,8 @@ def write_record(folder, record):
 
 class Recorder(TrainerCallback):
     """学習の記録を training.json に書く。about は、学習曲線の問う問題と精度 (測らないなら None)。
+
+
     """
 
     def __init__(self, folder, record, about):

@@ -58,7 +58,8 @@ def check_first_row(tokenizer, yaml, row, expected):
 
 def check_dataset(dataset, expected):
     """Axolotl が学習に使う行 dataset が、順を除いて expected とすべて同じか。違えば、その理由の
-    ValueError。"""
+    ValueError。
+    """
     if len(dataset) != len(expected):
         raise ValueError(
             f"学習に使われる {len(dataset)} 行が、学習用ファイルの {len(expected)} 問と違います"

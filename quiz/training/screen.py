@@ -1,5 +1,7 @@
-"""学習の画面: 進み具合を 1 行に、エラーを日本語の 1 行にする。Axolotl の詳しい表示は、output_dir
-の debug.log に残る。"""
+"""学習の画面: 進み具合を 1 行に、エラーを日本語の 1 行にする。
+
+Axolotl の詳しい表示は、output_dir の debug.log に残る。
+"""
 
 import logging
 import math

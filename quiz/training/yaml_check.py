@@ -1,8 +1,7 @@
 """YAML の設定を、Axolotl の定義と照らし合わせる。
 
-Axolotl は、知らない名前の設定を黙って無視する。また、モデルやトークナイザを base_model
-のものと変える設定もあり、
-手順4はそれに従えないので、学習の前に断る。
+Axolotl は、知らない名前の設定を黙って無視する。また、モデルやトークナイザを base_model の
+ものから変える設定もある。手順4はそれに従えないので、学習の前に断る。
 """
 
 import math
@@ -117,14 +116,16 @@ class WrongSetting(Exception):
 
 class Settings(BaseModel):
     """Axolotl の設定に足すもの。learning_curve は、途中の正解率を測る問題のファイル
-    (なければ測らない)。"""
+    (なければ測らない)。
+    """
 
     learning_curve: str | None = None
 
 
 def where(path, config, key):
     """設定 key のある所 (ファイル:行)。コマンドラインで変えた設定なら、その書き方。config
-    は両方を合わせた dict。"""
+    は両方を合わせた dict。
+    """
     text = read_text(path, "YAML の場所を確かめてください。")
     written = yaml.safe_load(text) or {}
     if key in config and written.get(key) != config[key]:
@@ -313,7 +314,8 @@ def explain(error):
 
 def check_settings(config):
     """名前、値、型を調べる。間違いがあれば WrongSetting。config は、コマンドラインの値も合わせた
-    dict。"""
+    dict。
+    """
     import transformers
 
     check_names(config)

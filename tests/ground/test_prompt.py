@@ -53,7 +53,8 @@ def test_changed_format_goes_through_every_step(changes, llama, llama_run, tmp_p
     for name in ("ANSWER",) if changes is NUMBERS else ("TRAIN_PROMPT", "EVAL_INSTRUCTION", "EVAL_INPUT"):
         for old, new in changes.items():
             monkeypatch.setattr(prompt, name, getattr(prompt, name).replace(old, new))
-            source = re.sub(rf"^{name} = .*", lambda line: line[0].replace(old, new), source, flags=re.M)
+            one_or_more_lines = rf"^{name} = (?:\((?:.|\n)*?\n\)|.*)$"
+            source = re.sub(one_or_more_lines, lambda found: found[0].replace(old, new), source, flags=re.M)
     (tmp_path / "quiz/prompt.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr(plain, "ANSWER", prompt.ANSWER)
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "20", cwd=tmp_path)

@@ -1,5 +1,6 @@
 """手順4: 同じ結果、途中からの続き、複数のプロセス、メモリ不足、エラー。"""
 
+import dataclasses
 import json
 import os
 import random
@@ -10,32 +11,15 @@ import time
 
 import psutil
 import pytest
-from conftest import CONFIG, ROOT, read, run, step
+from conftest import CONFIG, ROOT, quiz_of, read, run, step
+from solving_helpers import check_same, records_of
 
 from quiz.files import lock
+from quiz.solving import partial_answers
+from quiz.solving.partial_answers import PartialAnswers, read_part
+from quiz.solving.results import Answer
 
-
-def check_same(first, *others):
-    """README の約束: 回答と正誤は同じ。番号の確率の違いは 1e-4 以内。"""
-    for other in others:
-        *ours, run_conditions = read(first)
-        *theirs, their_conditions = read(other)
-        for a, b in zip(ours, theirs, strict=True):
-            assert {k: v for k, v in a.items() if k not in ("seconds", "choice_probs")} == \
-                   {k: v for k, v in b.items() if k not in ("seconds", "choice_probs")}
-            assert a["choice_probs"] == pytest.approx(b["choice_probs"], abs=1e-4)
-        assert run_conditions | {"elapsed_time": 0} == their_conditions | {"elapsed_time": 0}
-
-
-def records_of(part):
-    """途中結果の、書き終えている答え。"""
-    def load(line):
-        try:
-            return json.loads(line)
-        except ValueError:
-            return None
-
-    return [r for r in map(load, part.read_bytes().split(b"\n")[1:]) if r]
+TWO = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2"]
 
 
 def ask(demo, output, *options, status=0):
@@ -43,10 +27,11 @@ def ask(demo, output, *options, status=0):
 
 
 def test_same_result_for_any_batch(demo):
-    """1 問ずつでも 16 問ずつでも同じ。1 トークンずつ作る学習前のモデルと、長さの大きく違う問題で。"""
+    """1 問ずつでも 16 問ずつでも同じ。学習前のモデルと、長さの大きく違う問題で。"""
     quiz = read(demo / "quiz.json")[:16]
     for i, r in enumerate(quiz):
-        r["instruction"] = r["instruction"].replace("問題: ", "問題: " + "これは長い前置きです。" * (i * 5 % 16) * 2)
+        longer = "問題: " + "これは長い前置きです。" * (i * 5 % 16) * 2
+        r["instruction"] = r["instruction"].replace("問題: ", longer)
     (demo / "long.json").write_text(json.dumps(quiz, ensure_ascii=False), encoding="utf-8")
     for size in (1, 16):
         ask(demo, f"batch{size}.json", "--base", "--quiz", "long.json", "--batch-size", str(size))
@@ -57,22 +42,24 @@ def test_same_result_for_any_budget_and_two_processes(demo):
     """1 回の量が小さくても大きくても、2 プロセスで分けても同じ。"""
     ask(demo, "budget200.json", "--batch-tokens", "200")
     ask(demo, "budget20000.json", "--batch-tokens", "20000")
-    run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", ROOT / "run_quiz.py", "--config", CONFIG,
-        "-o", "shared2.json", cwd=demo)
-    check_same(demo / "result.json", *(demo / f"{name}.json" for name in ("shared2", "budget200", "budget20000")))
+    run(*TWO, ROOT / "run_quiz.py", "--config", CONFIG, "-o", "shared2.json", cwd=demo)
+    others = [demo / f"{name}.json" for name in ("shared2", "budget200", "budget20000")]
+    check_same(demo / "result.json", *others)
     assert not list(demo.glob("shared2.json.part*"))
 
 
 def test_two_processes_really_share(demo):
-    """2 つのプロセスが、それぞれ別の問題を解いている (途中で止めて、残った 2 つの途中結果を見る)。"""
-    command = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", str(ROOT / "run_quiz.py"), "--config", CONFIG,
-               "--batch-size", "1", "-o", "shared.json"]
-    process = subprocess.Popen(command, cwd=demo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    """2 つのプロセスが、それぞれ別の問題を解いている (止めて、残った途中結果を見る)。"""
+    options = ["--config", CONFIG, "--batch-size", "1", "-o", "shared.json"]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [*TWO, str(ROOT / "run_quiz.py"), *options]
+    process = subprocess.Popen(command, cwd=demo, start_new_session=True, **silent)
     parts = [demo / f"shared.json.part{rank}" for rank in (0, 1)]
     while not all(p.exists() and p.read_bytes().count(b"\n") > 3 for p in parts):
         assert process.poll() is None
         time.sleep(0.01)
-    for child in psutil.Process(process.pid).children(recursive=True):  # torchrun の子は、別のプロセスグループにいる
+    # torchrun の子は、別のプロセスグループにいる
+    for child in psutil.Process(process.pid).children(recursive=True):
         child.kill()
     process.wait()
     first, second = ({r["ID"] for r in records_of(p)} for p in parts)
@@ -87,11 +74,14 @@ def test_continues_after_kills(demo):
     """SIGKILL で何度止めても、答え終えた問題は解き直さず、止めなかったときと同じ結果になる。"""
     rng, part, answered = random.Random(0), demo / "killed.json.part0", {}
     (demo / "killed.json").unlink(missing_ok=True)
-    command = [sys.executable, ROOT / "run_quiz.py", "--config", CONFIG, "-o", "killed.json", "--batch-size", "1"]
+    options = ["--config", CONFIG, "-o", "killed.json", "--batch-size", "1"]
+    command = [sys.executable, ROOT / "run_quiz.py", *options]
     for _ in range(int(os.environ.get("KILLS", "1"))):
         process = subprocess.Popen(command, cwd=demo, stderr=subprocess.DEVNULL)
         target = len(answered) + rng.randint(0, 4)
-        while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") > target):
+        while process.poll() is None:
+            if part.exists() and part.read_bytes().count(b"\n") > target:
+                break
             time.sleep(0.001)
         time.sleep(rng.random() / 50)
         assert process.poll() is None, "止める前に終わった"
@@ -130,8 +120,8 @@ run_quiz.main()
 def test_memory_runs_out_in_one_of_two_processes(llama_run):
     """片方のプロセスだけでメモリが足りなくなっても、問題は 1 つも失われず、答えも同じ。"""
     (llama_run / "memory.py").write_text(MEMORY)
-    run("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "memory.py", "--max-questions", "40", "--batch-size", "8",
-        "-o", "memory.json", cwd=llama_run)
+    options = "--max-questions", "40", "--batch-size", "8", "-o", "memory.json"
+    run(*TWO, "memory.py", *options, cwd=llama_run)
     step("run_quiz", "--max-questions", "40", "-o", "alone.json", cwd=llama_run)
     check_same(llama_run / "alone.json", llama_run / "memory.json")
 
@@ -140,11 +130,25 @@ def partial(work, output, n=3, **changes):
     """work で n 問まで解いたところで止まったように見える途中結果を作り、その名前を返す。"""
     step("run_quiz", "--max-questions", "6", "-o", output, cwd=work)
     *records, summary = read(work / output)
-    run_conditions = {k: v for k, v in summary.items() if k not in ("elapsed_time", "quiz", "num_questions")} | changes
     (work / output).unlink()
     part = work / f"{output}.part0"
-    part.write_text("\n".join(map(json.dumps, [run_conditions, *({**r, "seconds": 100} for r in records[:n])])))
+    write_part(part, conditions_of(summary) | changes, records[:n])
     return part
+
+
+def conditions_of(summary):
+    """結果の最後の要素のうち、途中結果の 1 行目になる実行条件。"""
+    added = "elapsed_time", "quiz", "num_questions"
+    return {key: value for key, value in summary.items() if key not in added}
+
+
+def write_part(part, conditions, records):
+    """前の版も書いた形の途中結果。時間を 100 秒にして、解き直したものと見分けられるようにする。"""
+    keys = "ID", "output", "out_str", "hit", "choice_probs", "seconds"
+    lines = [conditions]
+    for record in records:
+        lines.append({key: record[key] for key in keys} | {"seconds": 100})
+    part.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
 
 
 def test_two_runs_on_one_output(llama_run):
@@ -152,21 +156,28 @@ def test_two_runs_on_one_output(llama_run):
     part = llama_run / "twice.json.part0"
     part.touch()
     lock(part, "")
-    error = step("run_quiz", "--max-questions", "2", "-o", "twice.json", cwd=llama_run, status=1).stderr
+    options = "--max-questions", "2", "-o", "twice.json"
+    error = step("run_quiz", *options, cwd=llama_run, status=1).stderr
     assert "もう 1 つの run_quiz.py" in error and not part.read_bytes()
     part.unlink()
 
 
 @pytest.mark.parametrize("change", [
-    {"adapter": "別のアダプタ"}, {"tokenizer_type": "AutoTokenizer"}, {"attn_implementation": "eager"}, {"model_files": "0" * 16},
-    {"load_in_4bit": False}])
+    {"adapter": "別のアダプタ"},
+    {"tokenizer_type": "AutoTokenizer"},
+    {"attn_implementation": "eager"},
+    {"model_files": "0" * 16},
+    {"load_in_4bit": False},
+])
 def test_does_not_continue_another_run(change, llama_run):
     """条件の違う途中結果には続けない。何が違うかを言い、ファイルには触らない。"""
     part = partial(llama_run, "other.json", **change)
     before = part.read_text()
-    error = step("run_quiz", "--max-questions", "6", "-o", "other.json", cwd=llama_run, status=1).stderr.splitlines()[-1]
+    options = "--max-questions", "6", "-o", "other.json"
+    error = step("run_quiz", *options, cwd=llama_run, status=1).stderr.splitlines()[-1]
     (key, value), = change.items()
-    assert error.startswith("エラー: ") and "other.json.part0" in error and f"{key}: {value} → " in error
+    assert error.startswith("エラー: ") and "other.json.part0" in error
+    assert f"{key}: {value} → " in error
     assert part.read_text() == before
     part.unlink()
 
@@ -180,8 +191,7 @@ def test_base_model_changed_in_between(llama, llama_run, tmp_path):
     options = ("--model", base, "--max-questions", "4", "-o", tmp_path / "r.json")
     step("run_quiz", *options, cwd=llama_run)
     *records, summary = read(tmp_path / "r.json")
-    conditions = {k: v for k, v in summary.items() if k not in ("elapsed_time", "quiz", "num_questions")}
-    (tmp_path / "r.json.part0").write_text("\n".join(map(json.dumps, [conditions, *records[:2]])))
+    write_part(tmp_path / "r.json.part0", conditions_of(summary), records[:2])
     weights = (base / "model.safetensors").read_bytes()
     (base / "model.safetensors").write_bytes(weights[:-4] + b"\0\0\0\0")
     assert "model_files" in step("run_quiz", *options, cwd=llama_run, status=1).stderr
@@ -196,4 +206,58 @@ def test_any_name_is_continued_and_only_our_files_are_removed(output, llama_run)
         path.write_text("大事なメモ")
     step("run_quiz", "--max-questions", "6", "-o", output, cwd=llama_run)
     assert [r["seconds"] == 100 for r in read(llama_run / output)[:-1]] == [True] * 3 + [False] * 3
-    assert all(path.read_text() == "大事なメモ" for path in mine) and not (llama_run / f"{output}.part0").exists()
+    assert all(path.read_text() == "大事なメモ" for path in mine)
+    assert not (llama_run / f"{output}.part0").exists()
+
+
+class OneProcess:
+    """1 つのプロセスだけのときの、accelerate の PartialState。"""
+
+    process_index = 0
+    num_processes = 1
+    is_main_process = True
+
+
+@pytest.fixture
+def four(llama_run):
+    return quiz_of(llama_run / "quiz.json", 4)
+
+
+def answers_of(questions, output):
+    return [Answer(i, output, "", False, [0.2] * 5, 0.5) for i in range(len(questions))]
+
+
+@pytest.mark.parametrize("output, said", [("知りません", 1), (None, 0)])
+def test_says_why_it_takes_long(output, said, four, tmp_path, monkeypatch, capsys):
+    """書式どおりに答えないモデルは、しばらくしたら、あと何分かかるかとそのわけを 1 度言う。"""
+    monkeypatch.setattr(partial_answers, "PATIENCE", 0)
+    answers = answers_of(four, output)
+    if output is None:  # 書式どおりの回答
+        answers = [dataclasses.replace(a, output=q.answer) for a, q in zip(answers, four)]
+    with PartialAnswers(tmp_path / "r.json", {"model": "m"}, four, OneProcess()) as partial:
+        partial.bar.start_t -= 120  # 2 分前に始めたことにする
+        partial.keep(answers[:1])
+        partial.keep(answers[1:3])
+    error = capsys.readouterr().err
+    assert error.count("32 トークンまで作るため") == said
+    if said:
+        assert "残りの 3 問に、あと約 6 分" in error
+        assert "100% が「番号: 選択肢」の形でなく" in error
+
+
+def test_bytes_of_a_part(four, tmp_path, capsys):
+    """途中結果は、1 行目が実行条件、続いて 1 行に 1 問。書きかけの行は、なかったことにする。"""
+    run_conditions = {"model": "模型", "versions": {"torch": "1"}}
+    path, part = tmp_path / "r.json", tmp_path / "r.json.part0"
+    part.write_text('{"model": "模')  # 1 行目の途中で止まった
+    first = Answer(2, "0: あ", "0", True, [0.5, 0.5], 0.25)
+    line = '{"ID": 2, "output": "0: あ", "out_str": "0", "hit": true, ' \
+           '"choice_probs": [0.5, 0.5], "seconds": 0.25}'
+    with PartialAnswers(path, run_conditions, four, OneProcess()) as partial:
+        partial.keep([first])
+    assert part.read_text() == f'{{"model": "模型", "versions": {{"torch": "1"}}}}\n{line}'
+    with part.open("a") as f:
+        f.write('\n{"ID": 3, "outp')
+    assert read_part(part, run_conditions | {"versions": {"torch": "2"}}) == [first]
+    with pytest.raises(SystemExit, match="model: 模型 → 別"):
+        read_part(part, {"model": "別"})

@@ -1,0 +1,51 @@
+"""手順3が学習したモデルに、手順4も解かせたか: 同じ問題での、番号の確率の平均を比べる。
+
+手順3は、学習の終わりに quiz.json の一部を解き、training.json に残す:
+    "self_check": {"questions": 問題の印, "n": 200, "accuracy": 最も確率の高い番号が正解の割合,
+                   "probability": 正解の番号の確率の平均, "dtype": "torch.float32"}
+"""
+
+from statistics import fmean
+
+from quiz.adapter import read_record
+from quiz.prompt import likely_label
+from quiz.questions.converted import questions_digest, spread_out
+
+
+def measured_by_training(adapter):
+    """手順3が終わりに測ったもの (dict)。なければ None。"""
+    record = read_record(adapter) if adapter else None
+    return record.self_check if record else None
+
+
+def difference_from_training(before, questions, answers, run):
+    """手順3が測った値 before と違えば、そう言う文。同じか、比べられなければ None。
+
+    answers は questions と同じ順の Answer のリスト、run は実行条件。
+    """
+    if before is None:
+        return None
+    # 同じ問題を、同じ精度で解いたときだけ比べられる
+    pairs = spread_out(list(zip(questions, answers)), before["n"])
+    digest = questions_digest([question for question, _ in pairs])
+    if digest != before["questions"] or run["dtype"] != before["dtype"]:
+        return None
+
+    # 許すのは、計算の順が違うだけで変わりうる分: 正解率では 1 問か 2 %、確率の平均ではその何割か
+    exact = run["hardware"].startswith("CPU") and run["dtype"] == "torch.float32"
+    allowed_accuracy = max(1.5 / len(pairs), 0.0 if exact else 0.02)
+    allowed_share = 1e-3 if exact else 0.1
+    accuracy = fmean(likely_label(a.choice_probs) == question.label for question, a in pairs)
+    accuracy_moved = abs(accuracy - before["accuracy"])
+    probability = fmean(a.choice_probs[question.label] for question, a in pairs)
+    probability_moved = abs(probability - before["probability"])
+    allowed_probability = allowed_share * max(probability, before["probability"])
+    if accuracy_moved < allowed_accuracy and probability_moved <= allowed_probability:
+        return None
+    return (
+        f"{run['model']} + {run['adapter']} は、手順3で学習したモデルと同じ状態ではありません。"
+        f"同じ {len(pairs)} 問で、番号の確率での正解率は手順3の終わりに {before['accuracy']:.3f}、"
+        f"今は {accuracy:.3f}、正解の番号の確率の平均は {before['probability']:.4f} と "
+        f"{probability:.4f} です。この結果を使わず、基のモデルとアダプタのファイル、YAML、"
+        "ライブラリの版 (requirements.txt) が学習したときのままかを確かめてください。"
+    )

@@ -1,0 +1,113 @@
+"""手順4のテストが使う、小さな乱数のモデル、問題、結果の比べ方。"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import DEMO, FAST, quiz_of, read, step
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from quiz.model import encode_prompts, load_model, load_tokenizer
+from quiz.solving.batched import Solver
+
+SMALL = {
+    "vocab_size": 8500,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+}
+
+
+def uneven_questions(folder, n=24):
+    """長さの大きく違う n 問。"""
+    step("convert_eval", DEMO / "dev1_questions.json", cwd=folder)
+    plain = quiz_of(Path(folder) / "quiz.json", n)
+    longer = []
+    for i, question in enumerate(plain):
+        text = question.text + "これは長い前置きです。" * (i % 7)
+        longer.append(dataclasses.replace(question, text=text))
+    return longer
+
+
+def random_model(kind, **changes):
+    """重みの大きい乱数のモデル (小さいと、位置を誤っても答えが変わらない)。"""
+    torch.manual_seed(0)
+    shape = {} if "vocab_size" in changes else SMALL
+    config = AutoConfig.for_model(kind, **(shape | changes))
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.dim() > 1:
+                p.normal_(0, 0.15)
+    model.generation_config = GenerationConfig()
+    return model
+
+
+def model_that_answers(tokenizer, text):
+    """どの問題にも text と答えて終わる GPT-NeoX。次のトークンが、今のトークンだけで決まる。"""
+    model = random_model("gpt_neox", use_parallel_residual=False)
+    tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    chain = [tokenizer("\n")["input_ids"][-1], *tokens, tokenizer.eos_token_id]
+    with torch.no_grad():
+        # 埋め込みを大きくすると、最後の隠れ状態の向きは、ほぼ今のトークンだけで決まる
+        embedding = model.gpt_neox.embed_in.weight
+        embedding.mul_(1000)
+        states = torch.nn.functional.layer_norm(embedding[chain[:-1]], embedding.shape[1:])
+        model.lm_head.weight[chain[1:]] = states
+    return model
+
+
+def solver_of(model, questions, tokenizer=None):
+    """デモのトークナイザで questions を解く Solver。"""
+    tokenizer = tokenizer or load_tokenizer(DEMO / "model", FAST)
+    prompts = tokenizer([q.prompt for q in questions])["input_ids"]
+    return Solver(model, tokenizer, questions, prompts, "その模型")
+
+
+def load_solver(base, adapter, config, questions):
+    """base と adapter を読んで questions を解く Solver。"""
+    tokenizer = load_tokenizer(base, config)
+    model = load_model(base, adapter, config, "cpu")
+    prompts = encode_prompts(tokenizer, base, [q.prompt for q in questions])
+    return Solver(model, tokenizer, questions, prompts)
+
+
+def check_plain_answers(solver, budget=1500):
+    """全問の答えが、1 問ずつ定義のとおりに解いたものと同じ。"""
+    for batch in solver.batches(range(len(solver.questions)), budget=budget):
+        for i, (text, probs) in zip(batch, solver.answer(batch)):
+            expected, expected_probs = solver.answer_one(i)
+            assert text == expected
+            assert probs == pytest.approx(expected_probs, abs=1e-4)
+            assert len(probs) == len(solver.questions[i].choices)
+
+
+def without(record, *keys):
+    return {key: value for key, value in record.items() if key not in keys}
+
+
+def check_same(first, *others):
+    """README の約束: 回答と正誤は同じ。番号の確率の違いは 1e-4 以内。"""
+    for other in others:
+        *ours, run_conditions = read(first)
+        *theirs, their_conditions = read(other)
+        for a, b in zip(ours, theirs, strict=True):
+            assert without(a, "seconds", "choice_probs") == without(b, "seconds", "choice_probs")
+            assert a["choice_probs"] == pytest.approx(b["choice_probs"], abs=1e-4)
+        assert run_conditions | {"elapsed_time": 0} == their_conditions | {"elapsed_time": 0}
+
+
+def records_of(part):
+    """途中結果の、書き終えている答え。"""
+    records = []
+    for line in part.read_bytes().split(b"\n")[1:]:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            pass  # 書きかけの行
+    return [record for record in records if record]
