@@ -52,8 +52,8 @@ def draw_questions(rows, num_choices, seed, max_questions):
         try:
             choices, label = draw_choices(row, num_choices, random.Random(key))
             if asked in answers:
-                same = answers[asked] == answer
-                raise Unusable("問題が重複" if same else "同じ問題で正解が違う")
+                raise Unusable(
+                    "問題が重複" if answers[asked] == answer else "同じ問題で正解が違う")
         except Unusable as why:
             skipped[str(why)].append(row.where)
             continue

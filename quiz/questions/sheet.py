@@ -65,8 +65,8 @@ def sheet_text(path, raw):
     if re.match(r"[\[{<]|$", header) or b"\0" in raw:
         return None
     if len(found) > 1 or "latin-1" in found:
-        fail(f"{path}:{max(found.values())}: 文字として読めません (途中で切れているか、"
-             "文字コードの違う行が混ざっています)。元の表から書き出し直してください。")
+        fail(f"{path}:{found.get('latin-1', max(found.values()))}: 文字として読めません (途中で"
+             "切れているか、文字コードの違う行が混ざっています)。元の表から書き出し直してください。")
     if not any(map(part_of, re.split(r'[,\t;"]', header))):
         fail(f"{path}:1: JSON でも、1 行目に見出しがある CSV か TSV でもありません。{ADVICE}")
     return text
@@ -93,11 +93,12 @@ def read_sheet(path, text):
     rows = [read_cells(where, parts, cells) for where, cells in lines]
 
     # そういう問題かもしれないので読むが、知らせる
-    for odd, what in ((looks_damaged, "日付や表計算のエラーの形の選択肢があります"),
+    for odd, what in ((looks_damaged, "日付や表計算のエラーの形の選択肢があります。"
+                       "表計算に直されたものでないか確かめてください"),
                       (has_equal_choices, "同じ選択肢があるので、1 つにします")):
         places = [row.where for row in rows if odd(row)]
         if places:
-            print(f"注意: {len(places)} 問は、{what} (初めは {places[0]})。")
+            print(f"注意: {len(places)} 問 (初めは {places[0]}) は、{what}。")
     return rows
 
 
@@ -166,7 +167,7 @@ def check_header_again(row):
 
     英単語の問題 (問題が「question」で正解が「質問」) は、見出しではない。
     """
-    parts = list(map(part_of, [row.question, *row.candidates]))
+    parts = list(map(part_of, [row.question, *row.candidates, row.genre]))
     # 列の順が違う見出しなら、どのセルも見出しの言葉
     whole = "" not in parts and parts.count("問題") == parts.count("正解") == 1
     if whole or parts[:2] == ["問題", "正解"]:

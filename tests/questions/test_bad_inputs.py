@@ -159,11 +159,16 @@ INPUTS = {
         "a.csv",
         f"{HEADER}あ?,い,う,え,お,\n分野,問題,正解,誤答1,誤答2,誤答3\n地理,か?,き,く,け,こ\n",
         ["a.csv:3", "見出しの行が 2 つ"]),
+    "two files, the question below the genre": (
+        "a.csv", "問題,正解,誤答1,分野\nあ?,い,う,え\n正解,誤答1,分野,問題\nか,き,く,け?\n",
+        ["a.csv:3", "見出しの行が 2 つ"]),
     # 表計算: 文字コード
     "cut csv": ("a.csv", CUT.encode()[:-3], ["a.csv:3", "途中で切れている"]),
     "cut csv named txt": ("a.txt", CUT.encode()[:-3], ["a.txt:3", "途中で切れている"]),
     "cut csv in cp932": ("a.csv", CUT.encode("cp932")[:-2], ["a.csv:3", "途中で切れている"]),
     "two encodings": ("a.csv", MIXED, ["a.csv:3", "文字コードの違う行"]),
+    "broken header": ("a.csv", b"\x81\xff\xff," + HEADER.encode() + MOUNTAIN.encode(),
+                      ["a.csv:1", "途中で切れているか"]),
     "two encodings, cp932 first": (
         "a.csv",
         HEADER.encode("cp932") + MIXED.split(b"\n", 1)[1], ["a.csv:2", "文字コードの違う行"]),

@@ -92,7 +92,8 @@ def test_dates_and_errors_that_are_asked(row, tmp_path):
     """日付やエラーの形を問う問題は、書いて、知らせる。"""
     (record,), shown = converted(tmp_path, f"問題,正解,誤答1,誤答2,誤答3\n{row}\n")
     assert sorted(choices(record)) == sorted(row.split(",")[1:])
-    assert "注意: 1 問は、日付や表計算のエラーの形の選択肢があります (初めは sheet.csv:2)" in shown
+    assert "注意: 1 問 (初めは sheet.csv:2) は、日付や表計算のエラーの形の選択肢" in shown
+    assert "確かめてください" in shown
 
 
 def test_column_that_is_not_used_may_be_damaged(tmp_path):
@@ -133,7 +134,7 @@ def test_equal_choices_are_merged_and_said(tmp_path):
     assert [len(choices(record)) for record in records] == [3, 3, 4, 3]
     assert sorted(choices(records[0])) == ["い", "う", "え"]
     assert records[1]["output"].endswith(": ABC")
-    assert "注意: 3 問は、同じ選択肢があるので、1 つにします (初めは sheet.csv:2)" in shown
+    assert "注意: 3 問 (初めは sheet.csv:2) は、同じ選択肢があるので、1 つにします" in shown
 
 
 def test_nothing_is_said_of_an_ordinary_sheet(tmp_path):
