@@ -10,6 +10,7 @@
      "output": "2: クリオネ", "qid": "..."}
 """
 
+import sys
 from pathlib import Path
 
 from quiz.command import start
@@ -19,7 +20,7 @@ from quiz.questions.characters import loosely
 from quiz.questions.choices import draw_questions
 from quiz.questions.converted import read_converted, write_converted
 from quiz.questions.formats import read_rows
-from quiz.questions.overview import print_overview
+from quiz.questions.overview import check_counts, print_overview
 
 
 def main():
@@ -32,12 +33,13 @@ def main():
     # 読んで、選択肢を引く
     drawn = draw_questions(
         read_rows(args.source), args.num_choices, args.seed, args.max_questions)
-    print_overview(args.source, drawn)
+    check_counts(args.source, drawn)
     print_leaks(drawn.questions, args.train)
 
-    # 評価用の書式で書く
+    # 評価用の書式で書いてから、知っておきたいことを表示する
     records = [eval_record(q) | q.extra for q in drawn.questions]
     write_converted(args.output, records)
+    print_overview(args.source, drawn)
     print(f"{args.output} に書きました。"
           "次は: accelerate launch -m axolotl.cli.train qlora-opencalm.yml")
 
@@ -46,14 +48,14 @@ def print_leaks(questions, train):
     """学習用のファイル train にもある問題があれば、その数を知らせる。"""
     if not Path(train).exists():
         print(f"注意: {train} がないので、学習した問題と重なるかは調べていません "
-              "(--train で指定できます)。")
+              "(--train で指定できます)。", file=sys.stderr)
         return
     todo = "手順1をやり直してください: python convert_train.py"
     trained = {loosely(q.text) for q in read_converted(train, todo)}
     n_leaks = sum(loosely(q.text) in trained for q in questions)
     if n_leaks:
         print(f"注意: {n_leaks} 問は {train} にもあります (ほぼ同じ問題文も数えます)。"
-              "学習した問題での正解率は実力を表しません。")
+              "学習した問題での正解率は実力を表しません。", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""書く前に、学習と評価の前に知っておきたいことを表示する: 数、正解の位置、長さ、分野。"""
+"""学習と評価の前に知っておきたいことを表示する: 数、正解の位置、長さ、分野。"""
 
 from collections import Counter
 
@@ -6,25 +6,32 @@ from quiz.files import fail
 from quiz.questions.characters import normalize
 
 
-def print_overview(paths, drawn):
-    """paths から引いた drawn (Drawn) について表示する。
-
-    書ける問題がないか、数が合わなければ、そう言って終わる。
-    """
-    questions = drawn.questions
+def counts_of(paths, drawn):
+    """paths から引いた drawn (Drawn) の、読んだ、書く、飛ばした問題の数を言う 1 行。"""
     n_skipped = sum(map(len, drawn.skipped.values()))
-    counts = (f"{' '.join(paths)}: 読んだ {drawn.n_read} 問 / 書く {len(questions)} 問 / "
+    counts = (f"{' '.join(paths)}: 読んだ {drawn.n_read} 問 / 書く {len(drawn.questions)} 問 / "
               f"飛ばした {n_skipped} 問")
     for why, places in drawn.skipped.items():
         counts += f", {why} {len(places)} (初めは {places[0]})"
-    if not questions:
+    return counts
+
+
+def check_counts(paths, drawn):
+    """書ける問題がないか、数が合わなければ、そう言って終わる。"""
+    counts = counts_of(paths, drawn)
+    if not drawn.questions:
         fail(f"使える問題が 1 問もありません ({counts})。"
              "--num-choices と元のファイルを確かめてください。")
     # 読んだ問題は、書くか、飛ばすか、くじに外れるかのどれか
-    if drawn.n_read != len(questions) + n_skipped + drawn.n_left:
+    n_skipped = sum(map(len, drawn.skipped.values()))
+    if drawn.n_read != len(drawn.questions) + n_skipped + drawn.n_left:
         fail(f"数が合いません ({counts})。quiz/questions/choices.py の間違いです。")
 
-    print(counts)
+
+def print_overview(paths, drawn):
+    """paths から引いた drawn (Drawn) について表示する。"""
+    print(counts_of(paths, drawn))
+    questions = drawn.questions
     # 分野の順に並んだファイルから引いても、どの分野もあるか
     if drawn.n_left:
         genres = Counter(q.extra.get("genre", "なし") for q in questions)

@@ -7,7 +7,7 @@ from conftest import DEMO, step
 
 from quiz.prompt import Question
 from quiz.questions.choices import Drawn
-from quiz.questions.overview import print_overview
+from quiz.questions.overview import check_counts, print_overview
 
 
 def questions_with(labels, n_choices=5):
@@ -65,7 +65,8 @@ def test_counts_must_add_up(capsys):
     questions = questions_with([0, 1, 2])
     skipped = {"問題が重複": ["a.json:2", "a.json:9"]}
     with pytest.raises(SystemExit, match="数が合いません"):
-        print_overview(["a.json"], Drawn(6, questions, skipped, 0, 0))
+        check_counts(["a.json"], Drawn(6, questions, skipped, 0, 0))
+    check_counts(["a.json"], Drawn(7, questions, skipped, 2, 0))
     print_overview(["a.json"], Drawn(7, questions, skipped, 2, 0))
     out = capsys.readouterr().out
     assert "読んだ 7 問 / 書く 3 問 / 飛ばした 2 問, 問題が重複 2 (初めは a.json:2)" in out
@@ -73,7 +74,7 @@ def test_counts_must_add_up(capsys):
 
 def test_nothing_usable():
     with pytest.raises(SystemExit, match="使える問題が 1 問もありません .*a.json: .*問題が重複 1"):
-        print_overview(["a.json"], Drawn(1, [], {"問題が重複": ["a.json:2"]}, 0, 0))
+        check_counts(["a.json"], Drawn(1, [], {"問題が重複": ["a.json:2"]}, 0, 0))
 
 
 def test_genres_of_a_sample(tmp_path):
