@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from statistics import NormalDist
 
 ALPHA = 0.05  # 有意水準。区間は 95 %
 POWER = 0.8  # 検出力: 本当に差があるとき、検定がそれを見つける確率
@@ -33,7 +34,6 @@ def paired(pairs):
     n = both + won + lost + neither
     if n < len(pairs):
         return None
-
     interval = newcombe(both, won, lost, neither)
     needed = questions_needed(won, lost, n)
     return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost), needed)
@@ -43,8 +43,7 @@ def wilson(hits, n):
     """n 問中 hits 問正解のときの、正解率の 95 % 信頼区間 (下限, 上限)。0 から 1 (Wilson 1927)。"""
     from scipy.stats import binomtest
 
-    interval = binomtest(hits, n).proportion_ci(1 - ALPHA, method="wilson")
-    return interval.low, interval.high
+    return binomtest(hits, n).proportion_ci(1 - ALPHA, method="wilson")
 
 
 def mcnemar(won, lost):
@@ -67,12 +66,12 @@ def newcombe(both, won, lost, neither):
     mine = both + won
     other = both + lost
 
-    # 2 つの正誤の相関。正のときだけ、連続性の補正をする
+    # 2 つの正誤の相関。正のときだけ、連続性の補正をする。margins が 0 なら、product も 0
     product = both * neither - won * lost
     if product > 0:
         product = max(product - n / 2, 0)
-    margins = mine * (n - mine) * other * (n - other)
-    phi = product / math.sqrt(margins) if margins else 0.0
+    margins = math.sqrt(mine * (n - mine) * other * (n - other))
+    phi = product / (margins or 1)
 
     # 差の下限までは「自分が下限で、相手が上限」、上限まではその逆
     low, high = wilson(mine, n)
@@ -85,8 +84,7 @@ def newcombe(both, won, lost, neither):
 
 def combine(width, other_width, phi):
     """相関が phi である 2 つの値の区間の幅から、その差の区間の幅。"""
-    squared = width**2 - 2 * phi * width * other_width + other_width**2
-    return math.sqrt(max(0, squared))
+    return math.sqrt(width**2 - 2 * phi * width * other_width + other_width**2)
 
 
 def questions_needed(won, lost, n):
@@ -94,26 +92,24 @@ def questions_needed(won, lost, n):
 
     won 問と lost 問は、片方だけが正解した問題の数。Connor 1987 の式。
     """
-    from scipy.stats import norm
-
     if won == lost:
         return None
     apart = (won + lost) / n
     difference = (won - lost) / n
     # 差がないときの揺れと、この差があるときの揺れ
-    by_chance = norm.ppf(1 - ALPHA / 2) * math.sqrt(apart)
-    by_power = norm.ppf(POWER) * math.sqrt(max(0, apart - difference**2))
+    normal = NormalDist()
+    by_chance = normal.inv_cdf(1 - ALPHA / 2) * math.sqrt(apart)
+    by_power = normal.inv_cdf(POWER) * math.sqrt(apart - difference**2)
     return math.ceil(((by_chance + by_power) / difference) ** 2)
 
 
 def holm(p_values):
     """いくつも検定したときの補正をした p 値 (0 から 1) を、同じ順で返す (Holm 1979)。"""
-    adjusted = [0.0] * len(p_values)
-    smallest_first = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = {}
     largest = 0.0
-    for rank, i in enumerate(smallest_first):
-        # 小さい順に、残りの検定の数を掛ける。順は入れ替わらない
+    for rank, p in enumerate(sorted(p_values)):
+        # 小さい順に、残りの検定の数を掛ける。順は入れ替わらず、同じ p は同じ値になる
         remaining = len(p_values) - rank
-        largest = max(largest, min(1.0, p_values[i] * remaining))
-        adjusted[i] = largest
-    return adjusted
+        largest = max(largest, min(1.0, p * remaining))
+        adjusted[p] = largest
+    return [adjusted[p] for p in p_values]
