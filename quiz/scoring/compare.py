@@ -1,17 +1,18 @@
 """表の行どうしの比較: 最良のモデルと、学習前のモデルと。種だけが違う学習を見つける。"""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 from quiz.files import fail
-from quiz.scoring.rows import Row, same_questions
+from quiz.scoring.rows import Row
 from quiz.scoring.statistics import Difference, holm, paired
 
-# 種と、学習の結果を変えない設定。ほかの設定がすべて同じなら「種だけが違う学習」
-SEED_AND_HARMLESS = {
-    "seed", "output_dir", "dataset_prepared_path",
-    "processes", "world_size", "local_rank", "device", "device_map", "ddp",
-}  # fmt: skip
+# 種と、学習の結果を変えない設定 (見ないように、値は None)。ほかがすべて同じなら「種だけが違う学習」
+SEED_AND_HARMLESS = dict.fromkeys(
+    "seed output_dir dataset_prepared_path "
+    "processes world_size local_rank device device_map ddp".split()
+)
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,13 @@ def make_table(title, rows):
 
 
 def find_best(rows):
-    """最良の行: 同じ問題を解いた行が最も多い組の、学習した行のうち、点数が最も高いもの。"""
-    if len(rows) < 2:
+    """最良の行: 学習した行のうち、同じ問題を解いた行が最も多く、点数が最も高いもの。"""
+    # 問題の違う行の点数は比べられない。1 つだけの行は、最良とは言わない
+    times = Counter(row.questions for row in rows)
+    trained = [row for row in rows if not row.untrained]
+    if len(rows) < 2 or not trained:
         return None
-    # 問題の違う行の点数は比べられないので、まず組に分ける
-    largest = max(same_questions(rows), key=lambda group: (len(group), group[0].n))
-    trained = [row for row in largest if not row.untrained]
-    return max(trained, key=lambda row: row.score, default=None)
+    return max(trained, key=lambda row: (times[row.questions], row.n, row.score))
 
 
 def find_base(row, rows):
@@ -116,14 +117,8 @@ def why_nothing(a, b):
     """共通の問題が 1 問もないわけ。"""
     if a.result.way != b.result.way:
         return "解き方が違う (--rotations か --blank-question)"
-    # 選択肢の数や --seed の違う quiz.json は、qid が同じでも別の問題
-    same = len(qids(a) & qids(b))
-    return f"同じ問題が 1 問もない (qid が同じで、選択肢かその順が違う問題は {same} 問)"
-
-
-def qids(row):
-    """行の問題の qid。"""
-    return {answer.qid for answer in row.answers.values() if answer.qid}
+    # 選択肢の数や --seed の違う quiz.json など
+    return "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
 
 
 def correct(differences):
@@ -137,13 +132,10 @@ def correct(differences):
 def same_training(row):
     """種のほかが同じ学習で、同じ問題を解いた行なら、等しくなるもの。"""
     # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
-    training = row.result.training if row.result else {}
+    training = row.result.training
     if not training.get("train_files"):
         return None
-    settings = {}
-    for name, value in training["settings"].items():
-        if name not in SEED_AND_HARMLESS:
-            settings[name] = value
+    settings = training["settings"] | SEED_AND_HARMLESS
     # 学習した問題は、ファイルの名前ではなく、中身で比べる。途中で止めたものは、別の学習
     contents = sorted(training["train_files"].values())
     what = [row.result.model, settings, contents, training["steps_done"]]

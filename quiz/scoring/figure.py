@@ -3,17 +3,15 @@
 from io import BytesIO
 from math import ceil
 
-from quiz.scoring.rows import same_questions
-
 COLUMNS = 3  # 1 段に並べる枠の数
 RIGHT = 1.12  # 横軸の右の端 (正解率は 1 まで。その右に数字を書く)
 COLORS = {"モデル": "#6aa5dc", "学習前のモデル": "#f3bd7e", "公開の表": "#b8b8b8"}
 
 
 def plot(tables, results, suffix):
-    """Table のリストの棒グラフと、Result のリストの学習曲線を、suffix (png、svg、pdf) の bytes で返す。
+    """Table のリストの棒グラフと、Result のリストの学習曲線。suffix (png、svg、pdf) の形の bytes。
 
-    棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。学習前の棒は、学習後の棒の下。
+    棒は正解率 (0 から 1)、ひげは 95 % 区間、破線は当てずっぽう。色は、学習の前と後と、公開の点数。
     """
     # 読み込むだけで日本語のフォント (IPAex ゴシック) になる
     import matplotlib_fontja  # noqa: F401
@@ -28,21 +26,17 @@ def plot(tables, results, suffix):
     tallest = max(4, *(len(rows) for _, rows in panels))
     size = (5 * columns + 1, levels * (tallest * 0.3 + 1) + 0.6)
     figure = Figure(figsize=size, layout="constrained")
-    axes = list(figure.subplots(levels, columns, squeeze=False).flat)
 
     legend = {}
-    for ax, (title, rows) in zip(axes, panels):
+    for i, (title, rows) in enumerate(panels, 1):
+        ax = figure.add_subplot(levels, columns, i)
         draw_panel(ax, title, rows)
         # どの枠でも棒の太さをそろえ、上から詰める
         ax.set_ylim(tallest - 0.4, -0.6)
         marks, names = ax.get_legend_handles_labels()
         legend |= zip(names, marks)
     if curves:
-        draw_curves(axes[len(panels)], curves)
-    # 余った枠
-    for ax in axes[count:]:
-        ax.remove()
-
+        draw_curves(figure.add_subplot(levels, columns, count), curves)
     figure.supxlabel("正解率 (ひげは 95 % 区間)", fontsize=9)
     figure.legend(legend.values(), legend, loc="outside upper center", ncols=4, frameon=False)
     image = BytesIO()
@@ -51,15 +45,16 @@ def plot(tables, results, suffix):
 
 
 def make_panels(tables):
-    """表を、同じ問題を解いた行ごとの枠 (題, 上からの順の行) に分ける。"""
+    """表を、同じ問題を解いた行ごとの枠 (題, 点数の順の行) に分ける。"""
     panels = []
     for table in tables:
-        for rows in same_questions(table.rows):
-            # 点数の順。ただし、同じモデルの行は続け、学習前の行を後に
-            top = {}
-            for row in rows:
-                top.setdefault(row.model, len(top))
-            rows.sort(key=lambda row: (top[row.model], row.untrained))
+        # どの問題か分からない公開の点数は、数が同じ枠に入れる
+        known = {row.n: row.questions for row in table.rows if row.result}
+        groups = {}
+        for row in table.rows:
+            questions = row.questions or known.get(row.n)
+            groups.setdefault(questions, []).append(row)
+        for rows in groups.values():
             panels.append((f"{table.title} (n={rows[0].n})", rows))
     return panels
 
@@ -78,8 +73,8 @@ def draw_panel(ax, title, rows):
         # 棒の長さが 0 でも、番号の確率では高いことがある
         if row.likelihood is not None:
             ax.plot(row.likelihood, y, "D", ms=4, color="#333333", label="番号の確率での正解率")
-        if row.chance:
-            ax.vlines(row.chance, y - 0.5, y + 0.5, "#c53030", "--", label="当てずっぽう")
+    if rows[0].chance:
+        ax.axvline(rows[0].chance, color="#c53030", ls="--", label="当てずっぽう")
     ax.set(title=title, xlim=(0, RIGHT))
     ax.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=8)
 

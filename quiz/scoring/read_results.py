@@ -120,20 +120,16 @@ def read_results(paths):
     """結果を読み、(読めた Result のリスト, 読めないわけのリスト) を返す。"""
     results = []
     problems = []
-    stems = [Path(path).stem for path in paths]
-    for path, name in zip(paths, stems):
-        # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する
-        if stems.count(name) > 1:
-            name = path.removesuffix(".json")
+    for path in paths:
         # 読めないわけは、fail() の 1 行
         try:
-            results.append(read_result(path, name))
+            results.append(read_result(path))
         except SystemExit as stop:
             problems.append(str(stop).removeprefix("エラー: "))
     return results, problems
 
 
-def read_result(path, name):
+def read_result(path):
     """結果のファイル 1 つを Result にする。結果でないか、壊れていれば、1 行を言って終わる。"""
     # 最後の要素は、何を、どのモデルで、どう解いたか。残りが 1 問ずつの記録
     rows = list(read_records(path, REDO))
@@ -150,6 +146,7 @@ def read_result(path, name):
     written = summary.get("num_questions", len(answers))
     if written != len(answers):
         fail(f"{path}: 記録が {len(answers)} 件で、書いたときの {written} 件と違います。{REDO}")
+    name = path.removesuffix(".json")
     groups = rotations.group(answers)
     if groups is None:
         fail(f"{path}: 選択肢の順を変えた記録が欠けています。{REDO}")
@@ -183,8 +180,8 @@ def grade(record):
     """result.json の 1 件を採点して GradedAnswer にする。おかしければ ValueError や TypeError。"""
     # 問題と正解
     choices = record.get("input") or ""
-    lines = tuple(line for line in choices.split("\n") if line)
-    texts = [read_choice(line) for line in lines]
+    lines = tuple(filter(None, choices.split("\n")))
+    places = {read_choice(line): k for k, line in enumerate(lines)}
     shown = record.get("prompt") or record["instruction"] + choices
     correct = record["correct_answer"]
     label = number(read_label(correct))
@@ -197,9 +194,8 @@ def grade(record):
         raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
 
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る
-    output = str(record.get("output") or "")
-    answered = number(read_label(output, texts) if probs else record["out_str"])
-    text = read_choice(output)
+    output = record["output"]
+    answered = number(read_label(output, places) if probs else record["out_str"])
     seconds = record.get("seconds")
     return GradedAnswer(
         qid=one_line(record.get("qid")),
@@ -212,7 +208,7 @@ def grade(record):
         label=label,
         output=output,
         answered=answered,
-        said=texts.index(text) if text and text in texts else None,
+        said=places.get(read_choice(output)),
         hit=answered == label,
         probs=probs,
         seconds=seconds and float(seconds),
@@ -232,11 +228,3 @@ def one_line(value):
     if value is None or value != value:
         return ""
     return " ".join(str(value).split())
-
-
-def unfinished(paths):
-    """ここか、paths と同じフォルダにある、解きかけの結果のファイル (result.json.part0 など)。"""
-    # 手順4は、プロセスごとに 1 つ書き、終われば消す
-    folders = {Path(), *(Path(path).parent for path in paths)}
-    parts = [part for folder in folders for part in folder.glob("*.json.part[0-9]*")]
-    return sorted(map(str, parts))

@@ -96,11 +96,11 @@ def make_rows(results):
             row = make_row(result, result.answers, result.seconds)
             by_quiz.setdefault(("quiz", result.quiz), []).append(row)
         # 分野のない問題は、全問の表にだけ入る
-        genres.pop("", None)
         for genre, answers in genres.items():
             seconds = mean(answers, "seconds")
             row = make_row(result, answers, seconds and seconds * len(answers))
-            by_genre.setdefault(("genre", genre), []).append(row)
+            if genre:
+                by_genre.setdefault(("genre", genre), []).append(row)
     return by_quiz | by_genre
 
 
@@ -132,14 +132,3 @@ def beside_published(made):
             whole = WHOLE * n <= row.n <= n and not any(row.result.way)
             rows.setdefault(published if whole else key, []).append(row)
     return rows
-
-
-def same_questions(rows):
-    """行を、同じ問題を解いたものごとに分けたリスト。"""
-    # どの問題か分からない公開の点数は、数が同じ組に入れる
-    known = {row.n: row.questions for row in rows if row.answers}
-    groups = {}
-    for row in rows:
-        questions = row.questions or known.get(row.n, row.n)
-        groups.setdefault(questions, []).append(row)
-    return list(groups.values())

@@ -26,15 +26,13 @@ def paired(pairs):
 
     分からない正誤 (None) が 1 つでもあれば None。
     """
+    if any(None in pair for pair in pairs):
+        return None
+    n = len(pairs)
     cells = Counter(pairs)
-    both = cells[True, True]
     won = cells[True, False]
     lost = cells[False, True]
-    neither = cells[False, False]
-    n = both + won + lost + neither
-    if n < len(pairs):
-        return None
-    interval = newcombe(both, won, lost, neither)
+    interval = newcombe(cells[True, True], won, lost, cells[False, False])
     needed = questions_needed(won, lost, n)
     return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost), needed)
 
@@ -50,8 +48,8 @@ def mcnemar(won, lost):
     """片方だけが正解した問題の数から、差がないとしたときの p 値。両側の正確検定 (McNemar 1947)。"""
     from scipy.stats import binomtest
 
-    # どの問題でも正誤が同じなら、差は見えない
-    if won + lost == 0:
+    # どの問題でも正誤が同じなら (どちらも 0)、検定するまでもない
+    if won == lost:
         return 1.0
     return float(binomtest(won, won + lost).pvalue)
 
@@ -60,8 +58,14 @@ def newcombe(both, won, lost, neither):
     """正解率の差 (自分 - 相手) の 95 % 信頼区間 (下限, 上限)。-1 から 1。
 
     引数は、両方が正解、自分だけ正解、相手だけ正解、両方が不正解の問題の数。
-    Newcombe 1998 の方法 10: それぞれの Wilson の区間を、2 つの正誤の相関 phi を見込んで合わせる。
+    Newcombe 1998 の方法 10: それぞれの Wilson の区間を、2 つの正誤の相関を見込んで合わせる。
     """
+    # 上限は、自分と相手を入れ替えた差の下限
+    return lower_end(both, won, lost, neither), -lower_end(both, lost, won, neither)
+
+
+def lower_end(both, won, lost, neither):
+    """newcombe() の下限。"""
     n = both + won + lost + neither
     mine = both + won
     other = both + lost
@@ -73,18 +77,10 @@ def newcombe(both, won, lost, neither):
     margins = math.sqrt(mine * (n - mine) * other * (n - other))
     phi = product / (margins or 1)
 
-    # 差の下限までは「自分が下限で、相手が上限」、上限まではその逆
-    low, high = wilson(mine, n)
-    other_low, other_high = wilson(other, n)
-    down = combine(mine / n - low, other_high - other / n, phi)
-    up = combine(high - mine / n, other / n - other_low, phi)
-    difference = (won - lost) / n
-    return difference - down, difference + up
-
-
-def combine(width, other_width, phi):
-    """相関が phi である 2 つの値の区間の幅から、その差の区間の幅。"""
-    return math.sqrt(width**2 - 2 * phi * width * other_width + other_width**2)
+    # 差が最も小さいのは、自分が区間の下の端で、相手が上の端のとき
+    down = mine / n - wilson(mine, n).low
+    up = wilson(other, n).high - other / n
+    return (won - lost) / n - math.sqrt(down**2 - 2 * phi * down * up + up**2)
 
 
 def questions_needed(won, lost, n):

@@ -118,25 +118,18 @@ def markdown(tables, full, published):
 
 def full_cells(table, row):
     """1 行の、Score から右の欄。"""
+    # ≈ は、最良と区別できないもの
+    versus_best = versus(table.versus_best.get(row), " ≈")
+    versus_base = versus(table.versus_base.get(row))
+    if row is table.best:
+        versus_best = "best"
+    if row.untrained:
+        versus_base = "base"
     return (
         f"{row.score:.4f} | {show(row.latency, '{:.1f}')} | {row.n} | {ends(row.interval)} "
         f"| {percent(row.unparsed)} | {show(row.likelihood, '{:.4f}')} | {show(row.chance)} "
-        f"| {versus_best(table, row)} | {versus_base(table, row)}"
+        f"| {versus_best} | {versus_base}"
     )
-
-
-def versus_best(table, row):
-    """vs best の欄。≈ は、最良と区別できないもの。"""
-    if row is table.best:
-        return "best"
-    return versus(table.versus_best.get(row), " ≈")
-
-
-def versus_base(table, row):
-    """vs base の欄。"""
-    if row.untrained:
-        return "base"
-    return versus(table.versus_base.get(row))
 
 
 def versus(comparison, unclear=""):
@@ -200,11 +193,10 @@ def trainings(rows):
     groups = {}
     notes = []
     for row in rows:
-        key = same_training(row)
+        key = row.result and same_training(row)
         if key:
             seeds = groups.setdefault(key, {})
-            seed = row.result.training["seed"]
-            first = seeds.setdefault(seed, row)
+            first = seeds.setdefault(row.result.training["seed"], row)
             if first is not row:
                 notes.append(f"- {row.name}: 種が {first.name} と同じ")
     lines = [training_line(seeds) for seeds in groups.values() if len(seeds) > 1]

@@ -103,7 +103,7 @@ def test_same_questions_with_other_choices_are_no_pair(tmp_path):
         and "p<" not in out
     )
     part = out.split("比べなかったもの:")[1].split("###")[0]
-    assert part.count("qid は 20 問が同じだが、選択肢かその順が違う") == 3
+    assert part.count("qid が同じでも、選択肢かその順が違えば、別の問題") == 3
 
 
 def test_base_is_never_best(tmp_path):
@@ -241,7 +241,7 @@ def test_every_answer_takes_part(tmp_path):
 
 
 def test_why_nothing_is_compared(tmp_path):
-    """比べなかったわけが本当のわけである: 解き方の違い、選択肢の違い、古いファイル。"""
+    """比べなかったわけが本当のわけである: 解き方の違い、問題の違い。"""
     solved(tmp_path / "result-a.json", [1, 0])
     solved(tmp_path / "result-b.json", [1, 0])
     solved(
@@ -250,11 +250,11 @@ def test_why_nothing_is_compared(tmp_path):
         prompt="問題を隠した文字列",
         summary={"blank_question": True},
     )
-    write_result(tmp_path / "result-old.json", [{"hit": True, "out_str": "2"}], quiz=["quiz.json"])
+    solved(tmp_path / "result-other.json", [1], prompt="別の問題")
     out = step("analysis", "--table", cwd=tmp_path).stdout
     assert (
         "- result-blank と result-a: 解き方が違う" in out
-        and "- result-old と result-a: どの問題か分からない古いファイル" in out
+        and "- result-other と result-a: 同じ問題が 1 問もない" in out
     )
 
 

@@ -25,7 +25,7 @@ def solve(path, answer):
         for i, (q, (label, probs)) in enumerate(zip(questions, given))
     ]
     write_results(path, questions, answers, {"model": "m", "adapter": "a"}, ["quiz.json"])
-    return read_result(str(path), "result")
+    return read_result(str(path))
 
 
 def test_one_who_knows_and_one_who_looks_at_the_position(tmp_path):
