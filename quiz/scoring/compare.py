@@ -97,28 +97,20 @@ def compare(a, b):
         if len(row.answers) != row.n:
             fail(f"{row.name}: {row.n} 問のうち {len(row.answers)} 問しか比べられません。")
     common = a.questions & b.questions
-    if not common:
-        return Comparison(a, b, common, None, None, why_nothing(a, b))
 
     # 生成した回答の正誤と、番号の確率での正誤。同じ問題の組で
-    hits = []
-    likely_hits = []
-    for key in common:
-        x = a.answers[key]
-        y = b.answers[key]
-        hits.append((x.hit, y.hit))
-        likely_hits.append((x.likely_hit, y.likely_hit))
+    both = [(a.answers[key], b.answers[key]) for key in common]
+    score = paired([(x.hit, y.hit) for x, y in both])
+    likelihood = paired([(x.likely_hit, y.likely_hit) for x, y in both])
+
+    # 比べていない問題があれば、そのわけ。選択肢の違う quiz.json の問題は、qid が同じでも別
     left = a.n + b.n - 2 * len(common)
     note = f"共通でない {left} 問を除いた" if left else ""
-    return Comparison(a, b, common, paired(hits), paired(likely_hits), note)
-
-
-def why_nothing(a, b):
-    """共通の問題が 1 問もないわけ。"""
-    if a.result.way != b.result.way:
-        return "解き方が違う (--rotations か --blank-question)"
-    # 選択肢の数や --seed の違う quiz.json など
-    return "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
+    if not common:
+        note = "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
+        if a.result.way != b.result.way:
+            note = "解き方が違う (--rotations か --blank-question)"
+    return Comparison(a, b, common, score, likelihood, note)
 
 
 def correct(differences):

@@ -24,9 +24,9 @@ class Difference:
 def paired(pairs):
     """同じ問題の (自分の正誤, 相手の正誤) のリストから、Difference を求める。
 
-    分からない正誤 (None) が 1 つでもあれば None。
+    組が 1 つもないか、分からない正誤 (None) が 1 つでもあれば None。
     """
-    if any(None in pair for pair in pairs):
+    if not pairs or any(None in pair for pair in pairs):
         return None
     n = len(pairs)
     cells = Counter(pairs)

@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 from quiz.scoring.compare import same_training
 from quiz.scoring.rotations import summary_line
 from quiz.scoring.rows import make_row
-from quiz.scoring.statistics import ALPHA, wilson
+from quiz.scoring.statistics import ALPHA
 
 COLUMNS = "| Model | Environment | Score | Latency |"
 MORE_COLUMNS = " n | 95% CI | Unparsed | Likelihood | Chance | vs best | vs base |"
@@ -14,7 +14,7 @@ DIFFERENCES = (
     "| A | B | 共通の n | 差 A - B | 差の 95% CI | 片方だけ正解 | p | 要る n "
     "| 番号の確率での差 | その 95% CI | その p |"
 )
-TRAININGS = "| 種だけが違う学習 | 種 | n | 平均 | 95% CI | 学習ごとの SD |"
+TRAININGS = "| 種だけが違う学習 | 種 | n | 平均 | 学習ごとの SD |"
 NOTE = f"""\
 Model: 結果のファイルの名前。Environment: 問題のファイルの名前。Score: 生成した回答の正解率。
 Latency: 解くのにかかった秒の合計 (計算機が違えば比べられない)。n: 問題の数。
@@ -24,8 +24,8 @@ vs best、vs base: 表で最良の学習したモデル、同じモデルの学�
 +a -b は自分だけが正解した問題が a 問、相手だけが正解した問題が b 問。
 p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。≈ は最良と区別できない (p ≥ {ALPHA})。
 比べるのは、モデルに見せた問題、選択肢、その順と、正解が同じ問題だけ。
-種だけが違う学習の表: 平均と SD は、学習ごとの Score の平均と標準偏差。95% CI は、平均の正解率で
-n 問を解いたときの Wilson の区間 (問題の選ばれ方の揺れだけで、学習のやり直しの揺れは SD)。
+種だけが違う学習の表: 平均と SD は、学習ごとの Score の平均と標準偏差。SD は学習のやり直しの揺れで、
+問題の選ばれ方の揺れは、それぞれの行の 95% CI。
 設定の記録のない結果 (前の版のもの) は、種だけが違うのか分からないので、まとめない。
 「(順の平均)」は --rotations の結果で、Score は番号の確率を順について平均した答えの正解率
 (生成の正解率ではない)。
@@ -209,8 +209,5 @@ def training_line(seeds):
     rows = [seeds[seed] for seed in sorted(seeds)]
     names = "、".join(row.name for row in rows)
     scores = [row.score for row in rows]
-    # 平均に最も近い正解の数での区間
-    mean = fmean(scores)
     n = rows[0].n
-    interval = wilson(round(mean * n), n)
-    return f"| {names} | {numbers} | {n} | {mean:.4f} | {ends(interval)} | {stdev(scores):.4f} |"
+    return f"| {names} | {numbers} | {n} | {fmean(scores):.4f} | {stdev(scores):.4f} |"

@@ -157,6 +157,8 @@ def test_edited_hit_is_not_believed(tmp_path):
 @pytest.mark.parametrize(
     "changes, score, unread",
     [
+        ({"hit": "yes"}, "1.0", "0.0 %"),
+        ({"hit": None}, "1.0", "0.0 %"),
         ({"out_str": ""}, "1.0", "0.0 %"),  # 読み取れなかったことにした
         ({"output": "わからない"}, "0.0", "100.0 %"),  # 回答を書き換えた
         ({"output": "1: は"}, "0.0", "0.0 %"),
