@@ -48,10 +48,11 @@ def positions(answers):
     correct = Counter(a.label for a in answers)
     hits = Counter(a.label for a in answers if a.hit)
 
-    # 答えられたか正解だった番号ごとに 1 行。読み取れない回答は、最後に
+    # 選択肢の番号と、選択肢にないのに答えた番号ごとに 1 行。読み取れない回答は、最後に
     n = len(answers)
+    labels = {*range(max(a.n_choices for a in answers)), *answered, *correct}
     rows = []
-    for label in sorted((answered | correct).keys() - {UNREAD}):
+    for label in sorted(labels - {UNREAD}):
         accuracy = "-"
         if label in correct:
             accuracy = f"{hits[label] / correct[label]:.2f}"
