@@ -6,7 +6,7 @@
     python analysis.py --errors                           # 番号の偏り、確信度、自信のある間違い
     python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
-読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの形 (hit と out_str だけ) でもよい。
+読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの形でもよい。
 1 行目はチュートリアルと同じ「ファイル名 : 正解率」、2 行目はその内訳。「番号の確率」は確率が最大の
 番号を答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
 読めない結果は、それを言って除く。名前を書いた結果が読めなければ、終了コードは 1 になる。
@@ -58,6 +58,7 @@ def main():
         elif not with_tables:
             print(summary_lines(result, args.genre))
 
+    # 名前を書いた結果が読めないのは、打ち間違いかもしれない
     if problems and args.results:
         fail("読めない結果がありました (上の注意)。")
 
@@ -77,6 +78,7 @@ def read_arguments():
         nargs="*",
         help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる",
     )
+    # 出すもの
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
     parser.add_argument(
         "--table",
@@ -93,6 +95,7 @@ def read_arguments():
         action="store_true",
         help="番号の偏り、確信度と正解率、自信のある間違いを出す",
     )
+    # 書くファイル
     parser.add_argument(
         "--plot",
         metavar="FILE",
@@ -121,6 +124,7 @@ def find_paths(args):
     # result* と打つと result.log も混じる。同じファイルは 1 度だけ
     named = [path for path in args.results if not path.endswith(".log")]
     paths = list(dict.fromkeys(named)) or sorted(map(str, Path().glob("result*.json")))
+    # 公開の表だけなら、結果がなくても出せる
     if not paths and not args.published:
         parts = "、".join(unfinished()) or "なし"
         fail(
@@ -149,7 +153,8 @@ def warn(results, problems):
             )
     for part in unfinished():
         notes.append(f"{part}: 手順4の途中です。同じコマンドをもう一度打つと、続きから解きます。")
-    sys.stderr.writelines(f"注意: {note}\n" for note in notes)
+    for note in notes:
+        print(f"注意: {note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def calibration(rated):
         tenth = min(int(a.confidence * 10), 9)
         tenths.setdefault(tenth, []).append(a)
 
+    # その範囲の確信度の平均と、確率が最大の番号の正解率
     rows = []
     for tenth, same in sorted(tenths.items()):
         n = len(same)
@@ -98,6 +99,7 @@ def confident_misses(rated):
     misses.sort(key=lambda a: -a.confidence)
     lines = []
     for a in misses[:10]:
+        # 長い回答や、改行のある問題でも 1 行に
         output = one_line(a.output)[:40]
         lines.append(f"- {a.confidence:.3f} {one_line(a.question)} → {output} (正解 {a.correct})")
     return lines

@@ -118,6 +118,7 @@ class Result:
 
 def read_results(paths):
     """結果を読み、(読めた Result のリスト, 読めないわけのリスト) を返す。"""
+    # 1 つが壊れていても、ほかは読む
     results = []
     problems = []
     for path in paths:
@@ -140,12 +141,14 @@ def read_result(path):
     if "hit" not in first:
         kind = kind_of(first) or "手順4の結果ではない"
         fail(f"{path}:{line}: {kind}ファイルです (hit のある記録がない)。{REDO}")
+    # 書いてある採点は使わない
     answers, regraded = grade_all(path, rows)
 
-    # 手で切り貼りしたもの、選択肢を並べ替えた記録が欠けたものは、点数にしない
+    # 手で切り貼りして、記録が欠けたものは、点数にしない
     written = summary.get("num_questions", len(answers))
     if written != len(answers):
         fail(f"{path}: 記録が {len(answers)} 件で、書いたときの {written} 件と違います。{REDO}")
+    # --rotations の結果は、1 問に 1 つの答えにまとめる
     name = path.removesuffix(".json")
     groups = rotations.group(answers)
     if groups is None:
@@ -196,6 +199,7 @@ def grade(record):
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る
     output = record["output"]
     answered = number(read_label(output, places) if probs else record["out_str"])
+    # 2024 年版の形では、ない項目もある
     seconds = record.get("seconds")
     return GradedAnswer(
         qid=one_line(record.get("qid")),

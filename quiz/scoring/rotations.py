@@ -11,7 +11,7 @@ def group(answers):
 
     順を変えていない結果なら、空のリスト。どれかの順が欠けていれば None。
     """
-    if all(answer.rotation is None for answer in answers):
+    if answers[0].rotation is None:
         return []
     # 1 問の N 通りは、ずらした数 0, 1, ..., N-1 の順に並んでいる
     groups = []
@@ -30,12 +30,14 @@ def collapse(same):
 
     1 問に答えが 1 つなので、検定に使える。
     """
+    # 番号の確率の平均。選択肢の番号は、並べ替える前のもの
     first = same[0]
     n = len(same)
     probs = []
     for k in range(n):
         # r だけずらした順では、選択肢 k の番号は k - r
         probs.append(fmean(a.probs[(k - a.rotation) % n] for a in same))
+    # 選択肢の番号と文字は、並べ替える前 (初めの 1 つ) のとおり
     likely = likely_label(probs)
     return replace(
         first,
@@ -54,7 +56,8 @@ def summary_line(groups):
     consistent = 0
     for same in groups:
         accuracies.append(fmean(a.hit for a in same))
-        choices = {chosen(a) for a in same}
+        # どの順でも、読み取れた同じ選択肢を答えたか
+        choices = set(map(chosen, same))
         consistent += len(choices) == 1 and choices != {None}
     n = len(groups)
     always = accuracies.count(1)

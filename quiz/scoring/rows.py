@@ -87,6 +87,7 @@ def make_rows(results):
 
     種類が違えば、名前が同じでも別の表である。
     """
+    # 問題のファイルの表が先、分野の表が後
     by_quiz = {}
     by_genre = {}
     for result in results:

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from statistics import NormalDist
 
 ALPHA = 0.05  # 有意水準。区間は 95 %
@@ -26,8 +27,9 @@ def paired(pairs):
 
     組が 1 つもないか、分からない正誤 (None) が 1 つでもあれば None。
     """
-    if not pairs or any(None in pair for pair in pairs):
+    if not pairs or None in chain(*pairs):
         return None
+    # 2 × 2 の表: 自分が正解か、相手が正解か
     n = len(pairs)
     cells = Counter(pairs)
     won = cells[True, False]

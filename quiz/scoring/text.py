@@ -64,6 +64,7 @@ def p_value(p):
 
 def grid(header, rows):
     """Markdown の表の行のリスト。"""
+    # 見出し、区切り、中身
     columns = header.count("|") - 1
     return [header, "|" + " --- |" * columns, *rows]
 
@@ -82,6 +83,7 @@ def summary_lines(result, with_genres):
         row = make_row(result, answers)
         if genre:
             lines.append(f"    {genre}: {row.score:.2f} ({row.n} 問){rest(row)}")
+    # 選択肢の順を変えた結果
     if result.rotations:
         lines += [
             f"    {summary_line(result.rotations)}",
@@ -103,6 +105,7 @@ def markdown(tables, full, published):
         width = max(len(row.environment) for row in table.rows)
         rows = []
         for row in table.rows:
+            # 右の列のない表には、公開の点数しかない。元の桁のまま出す
             cells = full_cells(table, row) if full else f"{row.score} | {row.latency}"
             rows.append(f"| {row.name:<30} | {row.environment:<{width}} | {cells} |")
         lines.append(f"### Table for key: {table.title}")
@@ -153,6 +156,7 @@ def differences(table):
     for c in chain(table.versus_best.values(), table.versus_base.values()):
         comparisons[frozenset((c.a, c.b))] = c
 
+    # 差の表の行と、その下の説明
     rows = []
     notes = []
     for c in comparisons.values():
@@ -199,12 +203,14 @@ def trainings(rows):
             first = seeds.setdefault(row.result.training["seed"], row)
             if first is not row:
                 notes.append(f"- {row.name}: 種が {first.name} と同じ")
+    # 種が 2 つ以上なければ、平均も標準偏差もない
     lines = [training_line(seeds) for seeds in groups.values() if len(seeds) > 1]
     return below(grid(TRAININGS, []), lines) + below(["平均に入れなかったもの:"], notes)
 
 
 def training_line(seeds):
     """種だけが違う学習 ({種: 行}) をまとめた 1 行。"""
+    # 種の小さい順
     numbers = ", ".join(map(str, sorted(seeds)))
     rows = [seeds[seed] for seed in sorted(seeds)]
     names = "、".join(row.name for row in rows)
