@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 from conftest import ROOT, step
-from samples import record, solved, table_of, wilson_roots, write_result
+from samples import record, record_of, solved, table_of, wilson_roots, write_result
 
 from quiz.questions.converted import read_quiz
 from quiz.scoring.compare import compare
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import make_row
-from quiz.solving.results import mark, write_results
 
 
 @pytest.mark.parametrize("key", ["qid", "prompt"])
@@ -85,17 +84,11 @@ def test_same_questions_with_other_choices_are_no_pair(tmp_path):
     ):
         step("convert_eval", "dev.json", "-o", f"quiz-{name}.json", *options, cwd=tmp_path)
         questions = read_quiz([tmp_path / f"quiz-{name}.json"])
-        answers = [
-            {"ID": i, **mark(q, q.lines[0], [1] + [0] * (len(q.choices) - 1)), "seconds": 0.1}
-            for i, q in enumerate(questions)
-        ]
-        write_results(
-            tmp_path / f"result-{name}.json",
-            questions,
-            answers,
-            {"model": "m", "adapter": name},
-            ["quiz.json"],
-        )
+        records = []
+        for q in questions:
+            records.append(record_of(q, q.lines[0], [1] + [0] * (len(q.choices) - 1)))
+        path = tmp_path / f"result-{name}.json"
+        write_result(path, records, model="m", adapter=name, quiz=["quiz.json"])
     out = step("analysis", "--table", cwd=tmp_path).stdout
     table = table_of(out, "学問")
     assert (
