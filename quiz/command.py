@@ -39,6 +39,7 @@ class Parser(argparse.ArgumentParser):
         self.register("action", None, Once)
 
     def error(self, message):
+        # 初めに当てはまるものを、日本語にする
         for english, japanese in WORDS.items():
             if re.fullmatch(english, message):
                 message = re.sub(english, japanese, message)
@@ -47,19 +48,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def start(main):
-    """main() を実行する。Ctrl-C でも、読む相手 (| head など) が先に終わっても、traceback
-    を出さない。
+    """main() を実行する。
+
+    Ctrl-C でも、読む相手 (| head など) が先に終わっても、traceback を出さない。
     """
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # この後に Python が stdout を閉じるときにも、同じ例外が出ないように。
+        # この後に Python が stdout を閉じるときにも、同じ例外が出ないように
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         fail(
-            "中断しました。同じコマンドをもう一度実行してください (手順3と手順4は、"
-            "続きから始まります)。"
+            "中断しました。同じコマンドをもう一度実行してください "
+            "(手順3と手順4は、続きから始まります)。"
         )
 
 

@@ -26,10 +26,12 @@ def quiet(base):
 
     base が手元のフォルダなら、ネットワークも使わせない。
     """
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    os.environ["HF_HUB_VERBOSITY"] = "error"
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    os.environ |= {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DISABLE_SAFETENSORS_CONVERSION": "1",
+        "HF_HUB_VERBOSITY": "error",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
     if Path(base).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
@@ -37,7 +39,8 @@ def quiet(base):
     warnings.filterwarnings("ignore", module="bitsandbytes")
     import transformers
 
-    transformers.logging.disable_progress_bar()  # 重みの取得の進み具合は見せる
+    # 重みを読み込む進み具合は隠し、取得の進み具合は見せる
+    transformers.logging.disable_progress_bar()
 
 
 def load_tokenizer(base, config):
@@ -52,13 +55,14 @@ def load_tokenizer(base, config):
 
 
 def encode_prompts(tokenizer, base, prompts):
-    """プロンプトをトークン列のリストにする。モデルの tokenizer.json そのものの結果と違えば終わる。
+    """プロンプトをトークン列のリストにする。
 
-
+    モデルの tokenizer.json そのものの結果と違えば終わる。
     """
     from tokenizers import Tokenizer
     from transformers.utils import cached_file
 
+    # 長さのそろえ方や切り方が書いてあっても、使わない
     raw = Tokenizer.from_file(cached_file(base, "tokenizer.json"))
     raw.no_padding()
     raw.no_truncation()
@@ -77,12 +81,11 @@ def encode_prompts(tokenizer, base, prompts):
 
 
 def precision(bf16, fp16, capability):
-    """計算の精度。bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら
-    None)。
+    """計算の精度。
+
+    bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら None)。
     """
-    if capability is None:
-        return "float32"
-    if bf16 is False and fp16 is not True:
+    if capability is None or (bf16 is False and fp16 is not True):
         return "float32"
     # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す。
     if fp16 is True or capability < (8, 0):
@@ -93,8 +96,8 @@ def precision(bf16, fp16, capability):
 def attention(config, model_config):
     """注意の計算のしかた (transformers の attn_implementation)。config は YAML の dict。
 
-    Gemma 2 は注意の値を softcapping で抑える。sdpa はこれを黙って省き、別の答えになるので、eager
-    にする。
+    Gemma 2 は注意の値を softcapping で抑える。sdpa はこれを黙って省き、別の答えになるので、
+    eager にする。
     """
     if getattr(model_config.get_text_config(), "attn_logit_softcapping", None):
         return "eager"
@@ -129,8 +132,9 @@ def empty_model(model_config, config):
 
 
 def load_model(base, adapter, config, device):
-    """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。load_in_4bit なら nf4
-    に量子化する。
+    """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。
+
+    load_in_4bit なら nf4 に量子化する。
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
@@ -138,12 +142,14 @@ def load_model(base, adapter, config, device):
     device = torch.device(device)
     capability = None
     if device.type == "cuda":
-        # LoRA は fp32 で計算する。Ampere 以降では TF32 の方がずっと速い。
+        # LoRA は fp32 で計算する。Ampere 以降では TF32 の方がずっと速い
         torch.set_float32_matmul_precision("high")
         capability = torch.cuda.get_device_capability(device)
     dtype = getattr(torch, precision(config.get("bf16"), config.get("fp16"), capability))
+
+    # 量子化は、Axolotl が学習のときに使う設定と同じ
     quantization = None
-    if config.get("load_in_4bit"):  # Axolotl が学習のときに使う設定と同じ
+    if config.get("load_in_4bit"):
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -160,10 +166,12 @@ def load_model(base, adapter, config, device):
         output_loading_info=True,
         trust_remote_code=bool(config.get("trust_remote_code")),
     )
-    if found["missing_keys"]:  # transformers は、ない重みを黙って乱数で埋める
-        raise ValueError(f"重み {sorted(found['missing_keys'])[0]} がありません")
+    # transformers は、ない重みを黙って乱数で埋める
+    if found["missing_keys"]:
+        raise ValueError(f"重み {min(found['missing_keys'])} がありません")
+
     compute_exactly(model)
-    # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう。
+    # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう
     model.generation_config = GenerationConfig()
     if adapter:
         model = attach_adapter(model, adapter)
@@ -187,17 +195,22 @@ def attach_adapter(model, adapter):
     from peft import PeftConfig, PeftModel
     from safetensors.torch import load_file
 
+    # dropout は、解くときには使わない。MoE のモデルには、0 でないと付けられない
     lora = PeftConfig.from_pretrained(adapter)
-    lora.lora_dropout = 0.0  # 解くときには使わない。MoE のモデルには、0 でないと付けられない
+    lora.lora_dropout = 0.0
     model = PeftModel.from_pretrained(model, adapter, config=lora)
+
+    # 名前: ファイルにあるものと、モデルの置き場所
     saved = load_file(Path(adapter, WEIGHTS))
     placed = adapter_tensors(model)
-    homeless = sorted(saved.keys() - placed.keys())
-    empty = sorted(placed.keys() - saved.keys())
+    homeless = saved.keys() - placed.keys()
+    empty = placed.keys() - saved.keys()
     if homeless:
-        raise AdapterMismatch(f"{len(homeless)} 個のテンソル ({homeless[0]} など) の置き場所がない")
+        raise AdapterMismatch(f"{min(homeless)} などのテンソルの置き場所がない")
     if empty:
-        raise AdapterMismatch(f"{len(empty)} 個のテンソル ({empty[0]} など) が足りない")
+        raise AdapterMismatch(f"{min(empty)} などのテンソルが足りない")
+
+    # 中身
     for name, tensor in saved.items():
         there = placed[name].cpu()
         if not torch.equal(there, tensor.to(there.dtype)):
@@ -206,34 +219,20 @@ def attach_adapter(model, adapter):
 
 
 def why_unreadable(base, error):
-    """base (手元のフォルダか Hub の名前) のモデルを読めない理由と、次にすること。error
-    はライブラリの例外。
+    """モデルを読めない理由と、次にすること。
+
+    base は手元のフォルダか Hub の名前、error はライブラリの例外。
     """
     from httpx import HTTPError
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     is_folder = Path(base).is_dir()
     if str(base).startswith((".", "/")) and not is_folder:
         return "そのフォルダはありません。場所を確かめてください"
-    # transformers は、Hub の例外を別の例外に包む。
-    chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(cause)
-    if any(isinstance(e, (GatedRepoError, RepositoryNotFoundError)) for e in chain):
+    # つながらないときの例外はいろいろで、RuntimeError (閉じた接続) のこともある
+    if isinstance(error, (OSError, HTTPError, RuntimeError)) and not is_folder:
         return (
-            "Hub にその名前のモデルがないか、承認が要ります。名前 (手元のフォルダならその場所) "
-            "を"
-            "確かめてください (承認の要るモデルは、先に hf auth login)"
-        )
-    # つながらないときの例外はいろいろで、最後は RuntimeError (閉じた接続) のこともある。
-    lost = any(
-        isinstance(e, (OSError, HTTPError)) or "client has been closed" in str(e) for e in chain
-    )
-    if lost and not is_folder:
-        return (
-            "Hub から取得できません。名前 (手元のフォルダならその場所) "
-            "とネットワークを確かめて、"
-            "同じコマンドをもう一度実行してください"
+            "Hub から取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめて、"
+            "同じコマンドをもう一度実行してください (モデルによっては承認が要ります: hf auth login)"
         )
     return f"{reason(error)}。base_model と output_dir を確かめてください"
 

@@ -51,11 +51,8 @@ class Previous:
     """output_dir に残っている、同じ学習の前回。"""
 
     record: TrainingRecord
-    checkpoint: Path | None  # 続きを始めるところ
-
-    @property
-    def finished(self):
-        return self.record.finished
+    # 続きを始めるところ (済んでいれば、ないこともある)
+    checkpoint: Path | None
 
 
 def step_of(checkpoint):
@@ -69,15 +66,17 @@ def last_checkpoint(folder):
     for path in Path(folder).glob("checkpoint-*"):
         if not re.fullmatch(r"checkpoint-\d+", path.name):
             continue
+        # 最後に書かれるファイルが読めるか
         with suppress(OSError, ValueError):
-            json.loads((path / "trainer_state.json").read_text())  # 最後に書かれるファイル
+            json.loads((path / "trainer_state.json").read_text())
             found.append(path)
     return max(found, key=step_of, default=None)
 
 
 def occupy(folder):
-    """output_dir を作り、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1
-    行で終わる。
+    """output_dir を作り、このプロセスが終わるまで占める。
+
+    ほかのプロセスが学習していれば、1 行で終わる。
     """
     try:
         os.makedirs(folder, exist_ok=True)
@@ -91,20 +90,21 @@ def occupy(folder):
 
 
 def differences(old, new, folder):
-    """2 つの学習の TrainingRecord で違うもの (「名前: 前は …、今は …」) のリスト。folder は old
-    のアダプタのフォルダ。
+    """2 つの TrainingRecord で違うもの (「名前: 前は …、今は …」) のリスト。
+
+    folder は old のアダプタのフォルダ。
     """
     before = {"base_model": old.base_model, **old.settings}
     after = {"base_model": new.base_model, **new.settings}
+    # 同じフォルダを別の名前で書いただけかもしれない
     if same_model(new.base_model, old.base_model, folder):
-        after["base_model"] = before["base_model"]
+        after["base_model"] = old.base_model
+
     texts = []
     for key in sorted(before.keys() | after.keys()):
-        values = [before.get(key), after.get(key)]
-        if values[0] == values[1]:
-            continue
-        long = any(isinstance(value, (list, dict)) for value in values)
-        texts.append(key if long else f"{key}: 前は {values[0]}、今は {values[1]}")
+        if before.get(key) != after.get(key):
+            texts.append(f"{key}: 前は {before.get(key)}、今は {after.get(key)}")
+    # 学習用ファイルの名前は設定にあるので、ここでは中身を比べる
     for path, mark in new.train_files.items():
         if old.train_files.get(path, mark) != mark:
             texts.append(f"{path} の中身")
@@ -112,17 +112,20 @@ def differences(old, new, folder):
 
 
 def find_previous(folder, new):
-    """folder にある、new と同じ学習の Previous。まだ何もなければ None。別の学習のものがあれば、1
-    行で終わる。
+    """folder にある、new と同じ学習の Previous。続きを始めるものがなければ None。
+
+    別の学習のものがあれば、1 行で終わる。
     """
     old = read_record(folder)
-    checkpoint = last_checkpoint(folder)
     names = {path.name for path in Path(folder).glob("*")}
-    # LOG だけなら、始めてすぐに止めた学習。
-    if old is None and names and (LOG not in names or WEIGHTS in names):
-        refuse(folder, f"この学習のものではないファイル ({min(names)} など) があります")
     if old is None:
+        # LOG だけなら、始めてすぐに止めた学習
+        if names and (LOG not in names or WEIGHTS in names):
+            refuse(folder, f"この学習のものではないファイル ({min(names)} など) があります")
         return None
+
+    # アダプタを書き終えていなければ、最後のチェックポイントから続ける
+    checkpoint = last_checkpoint(folder)
     if WEIGHTS not in names:
         old = replace(old, finished=False)
     if not old.finished and checkpoint is None:
@@ -140,16 +143,18 @@ def refuse(folder, why):
 
 
 def describe(cfg, world, n_questions):
-    """これからの学習の TrainingRecord。"""
+    """これからの学習の TrainingRecord。world はプロセスの数。"""
     files = [dataset["path"] for dataset in cfg.datasets]
     _, example = next(read_records(files[0], ""))
+    # JSON に書いて読み戻した形にそろえる: 前回の記録と比べるので
     settings = {key: value for key, value in cfg.to_dict().items() if key not in HARMLESS}
     settings["processes"] = world
+    settings = json.loads(json.dumps(settings, default=str))
     return TrainingRecord(
         base_model=cfg.base_model,
         train_files={path: file_digest(path) for path in files},
         example=example,
-        settings=json.loads(json.dumps(settings, default=str)),
+        settings=settings,
         finished=False,
         steps_done=0,
         steps_planned=0,
@@ -158,10 +163,9 @@ def describe(cfg, world, n_questions):
 
 
 def complete(folder, previous):
-    """最後のチェックポイントまで書いて止まった学習なら、そのアダプタを仕上がりとして置き、True
-    を返す。
+    """最後のチェックポイントまで書いて止まった学習なら、そのアダプタを仕上がりとして置く。
 
-    Trainer に続けさせると、max_steps で止まった学習では 1 ステップ余計に進む。
+    置いたかを返す。Trainer に続けさせると、max_steps で止まった学習では 1 ステップ余計に進む。
     """
     record = previous.record
     checkpoint = previous.checkpoint
@@ -178,43 +182,42 @@ def write_record(folder, record):
 
 
 class Recorder(TrainerCallback):
-    """学習の記録を training.json に書く。about は、学習曲線の問う問題と精度 (測らないなら None)。
+    """学習の記録を training.json に書く。curve は学習曲線 (測らないなら None)。"""
 
-
-    """
-
-    def __init__(self, folder, record, about):
+    def __init__(self, folder, record, curve):
         self.folder = folder
         self.record = record
-        self.about = about
-        self.seconds_before = 0.0
+        self.curve = curve
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.begin = time.perf_counter()
         self.state = state
-        if state.global_step:  # 続きからなら、前にかかった時間も数える
-            self.seconds_before = read_record(self.folder).seconds
+        self.begin = time.perf_counter()
+        # 続きからなら、前にかかった時間も数える
+        if state.global_step:
+            self.begin -= read_record(self.folder).seconds
         self.write()
 
     def on_save(self, args, state, control, **kwargs):
         self.write()
 
     def write(self, finished=False):
+        """ここまでの記録を書く。"""
         history = self.state.log_history
         losses = [log["loss"] for log in history if "loss" in log] or [None]
         curve = points(history)
+        # 最後に測った値は、学習したモデルが自分に問うた結果
         self_check = None
-        if self.about and curve:
+        if self.curve and curve:
             last = curve[-1]
-            self_check = self.about | {key: last[key] for key in ("accuracy", "probability")}
-        seconds = self.seconds_before + time.perf_counter() - self.begin
+            self_check = self.curve.about | {key: last[key] for key in ("accuracy", "probability")}
+
         self.record = replace(
             self.record,
             epochs=round(self.state.epoch or 0, 2),
             steps_done=self.state.global_step,
             steps_planned=self.state.max_steps,
             finished=finished,
-            seconds=round(seconds, 1),
+            seconds=round(time.perf_counter() - self.begin, 1),
             first_loss=losses[0],
             last_loss=losses[-1],
             curve=curve,
