@@ -20,6 +20,14 @@ RECORD = "training.json"
 # 学習の記録に従う。
 FOLLOWED = ("load_in_4bit", "tokenizer_type", "attn_implementation", "bf16", "fp16")
 
+# 基のモデルの印に入れるファイル: 設定、トークナイザ、重み
+MODEL_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "*.safetensors",
+    "pytorch_model*.bin",
+)
 # 重みのファイルは大きいので、印は、等間隔の 16 か所を 1 MiB ずつ読んで作る。
 SAMPLES = 16
 SAMPLE_BYTES = 2**20
@@ -95,12 +103,12 @@ def base_digest(base):
     from transformers.utils import cached_file
 
     folder = Path(cached_file(base, "config.json")).parent
-    names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
-    weights = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    paths = []
+    for pattern in MODEL_FILES:
+        paths += folder.glob(pattern)
+
     mark = sha256()
-    for path in sorted([*map(folder.joinpath, names), *weights]):
-        if not path.is_file():
-            continue
+    for path in sorted(paths):
         # 名前と大きさと、とびとびの中身
         size = path.stat().st_size
         mark.update(f"{path.name} {size}\n".encode())

@@ -24,6 +24,7 @@ class Once(argparse.Action):
     used = False
 
     def __call__(self, parser, namespace, values, option_string=None):
+        # 引数ごとに 1 つのオブジェクトが、使ったことを覚えている
         if self.used:
             parser.error(f"{option_string} が 2 度あります (書けるのは 1 度だけ)")
         self.used = True
@@ -65,14 +66,13 @@ def start(main):
         )
 
 
-def whole_number(low, high=None):
+def whole_number(low, high=10**9):
     """low 以上 high 以下の整数だけを受け付ける、argparse の type。"""
-    limits = f"{low} 以上" if high is None else f"{low} 以上 {high} 以下"
 
     def convert(text):
         number = int(text) if text.isdecimal() else -1
-        if number < low or (high is not None and number > high):
-            raise argparse.ArgumentTypeError(f"{limits}の整数にしてください")
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{low} 以上 {high} 以下の整数にしてください")
         return number
 
     return convert

@@ -72,6 +72,7 @@ def what_is(raw, error):
 
     error は、読んだときの UnicodeDecodeError。
     """
+    # 先頭の印、途切れた文字、別の文字コードの順に調べる
     for mark, kind in KINDS.items():
         if raw.startswith(mark):
             return kind
@@ -98,6 +99,7 @@ def read_records(path, todo):
 
     読めなければ、todo (次にすること) を言って終わる。BOM、CRLF、空の行、余分なカンマは許す。
     """
+    # 取得に失敗したファイルに多いもの
     text = read_text(path, todo)
     body = text.strip()
     if not body:
@@ -163,6 +165,7 @@ def write(path, chunks):
     if exists and not target.stat().st_mode & stat.S_IWUSR:
         fail(f"{path} は書き込めないファイルです (chmod u+w {path} で書き込めるようになります)。")
 
+    # 隣に書いてから改名する
     temporary = Path(f"{target}.tmp")
     try:
         with temporary.open("wb") as f:

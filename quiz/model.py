@@ -47,9 +47,11 @@ def load_tokenizer(base, config):
     """学習と同じトークナイザを読む。YAML の tokenizer_type と trust_remote_code に従う。"""
     import transformers
 
+    # トークナイザのクラスが違えば、同じファイルからでもトークン列が変わる
     tokenizer_class = getattr(transformers, config.get("tokenizer_type") or "AutoTokenizer")
     trust = bool(config.get("trust_remote_code"))
     tokenizer = tokenizer_class.from_pretrained(base, trust_remote_code=trust)
+    # Axolotl も、pad がなければ EOS で詰める
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -66,18 +68,13 @@ def encode_prompts(tokenizer, base, prompts):
     raw = Tokenizer.from_file(cached_file(base, "tokenizer.json"))
     raw.no_padding()
     raw.no_truncation()
-    encoded = []
-    # まとめて渡すと、途中の結果が問題の何十倍ものメモリを使うので、1,000 問ずつ。
-    for i in range(0, len(prompts), 1000):
-        chunk = prompts[i : i + 1000]
-        expected = [e.ids for e in raw.encode_batch_fast(chunk, add_special_tokens=False)]
-        if tokenizer(chunk, add_special_tokens=False)["input_ids"] != expected:
-            fail(
-                f"{base} のトークン列が tokenizer.json と違います。"
-                "tokenizer_type を PreTrainedTokenizerFast にして学習してください。"
-            )
-        encoded += tokenizer(chunk)["input_ids"]
-    return encoded
+    expected = [e.ids for e in raw.encode_batch_fast(prompts, add_special_tokens=False)]
+    if tokenizer(prompts, add_special_tokens=False)["input_ids"] != expected:
+        fail(
+            f"{base} のトークン列が tokenizer.json と違います。"
+            "tokenizer_type を PreTrainedTokenizerFast にして学習してください。"
+        )
+    return tokenizer(prompts)["input_ids"]
 
 
 def precision(bf16, fp16, capability):
@@ -87,7 +84,7 @@ def precision(bf16, fp16, capability):
     """
     if capability is None or (bf16 is False and fp16 is not True):
         return "float32"
-    # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す。
+    # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す
     if fp16 is True or capability < (8, 0):
         return "float16"
     return "bfloat16"
@@ -156,6 +153,8 @@ def load_model(base, adapter, config, device):
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
+
+    # 重み
     model_config = read_model_config(base, config)
     model, found = AutoModelForCausalLM.from_pretrained(
         base,
@@ -239,10 +238,11 @@ def why_unreadable(base, error):
 
 def load(base, adapter, config, device, prompts):
     """(tokenizer, model, prompts のトークン列のリスト) を返す。読めなければ 1 行で終わる。"""
+    # 名前が同じでも、中身の違うモデルかもしれない
     if adapter:
         check_base(base, adapter)
     try:
-        # 重みを読む前に、トークナイザの間違いが分かる。
+        # 重みを読む前に、トークナイザの間違いが分かる
         tokenizer = load_tokenizer(base, config)
         encoded = encode_prompts(tokenizer, base, prompts)
         model = load_model(base, adapter, config, device)
@@ -251,7 +251,8 @@ def load(base, adapter, config, device, prompts):
             f"{adapter} は {base} に合わないアダプタです ({e})。"
             "学習したときのモデルとアダプタに戻すか、手順3をやり直してください。"
         )
-    except Exception as e:  # 壊れた重み、足りないファイル、つながらない網: ライブラリごとに違う
+    except Exception as e:
+        # 壊れた重み、足りないファイル、つながらない網: 例外はライブラリごとに違う
         both = f"{base} と {adapter}" if adapter else base
         fail(f"{both} を読めません: {why_unreadable(base, e)}。")
     return tokenizer, model, encoded

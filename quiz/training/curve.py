@@ -5,7 +5,6 @@
 問うているかを確かめる。
 """
 
-import inspect
 import math
 
 import torch
@@ -30,11 +29,7 @@ def label_scores(model, tokenizer, asked, rows):
     asked は (Question, プロンプトのトークン列) のリスト。rows 問ずつ計算する。
     """
     labels = Labels(tokenizer, max(len(q.choices) for q, _ in asked))
-    # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い。
-    width = len(labels.lead) + 1
-    accepted = inspect.signature(model.get_base_model().forward).parameters
-    keep = {"logits_to_keep": width} if "logits_to_keep" in accepted else {}
-
+    width = len(labels.lead) + 1  # 番号までのトークンの数
     hits = 0
     total = 0.0
     for i in range(0, len(asked), rows):
@@ -43,7 +38,10 @@ def label_scores(model, tokenizer, asked, rows):
         batch = {"input_ids": [prompt + labels.lead for _, prompt in some]}
         batch = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
         positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
-        logits = model(**batch, position_ids=positions, use_cache=False, **keep).logits
+        # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い
+        logits = model(
+            **batch, position_ids=positions, use_cache=False, logits_to_keep=width
+        ).logits
 
         # 選択肢の少ない問題もあるので、その問題の番号だけを比べる
         probabilities = labels.probabilities(logits[:, -width:])

@@ -1,7 +1,6 @@
 """学習に使えるメモリと、学習に要るメモリの見積もり。"""
 
 import os
-import shutil
 import subprocess
 
 from quiz.model import empty_model
@@ -35,7 +34,7 @@ def available():
     capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST_GPU:
         raise WrongSetting(
-            "この GPU は、今の PyTorch では動きません。T4 か RTX 20 以降を使ってください。"
+            "この GPU は、今の PyTorch では動きません。T4 か RTX 20 以降を使ってください。", None
         )
     free, _ = torch.cuda.mem_get_info(device)
     return free / GIB, capability
@@ -46,19 +45,14 @@ def check_hidden_gpu():
 
     黙って CPU で学習すると、何十倍も遅い。
     """
-    # 学生が自分で隠したのなら、それでよい
+    # 学生が自分で隠したのなら、それでよい。ドライバだけで、GPU のない計算機もある
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    driver = shutil.which("nvidia-smi")
-    if hidden or not driver:
-        return
-
-    # ドライバだけが入っていて、GPU のない計算機もある
-    listed = subprocess.run([driver, "-L"], capture_output=True).stdout
-    if listed.startswith(b"GPU"):
+    if not hidden and subprocess.getoutput("nvidia-smi -L").startswith("GPU"):
         raise WrongSetting(
             "GPU があるのに、PyTorch から使えません (ドライバは 580.65 以降、torch は CUDA 版が"
             "要ります: docs/trouble.md)。CPU で学習するなら、コマンドの前に "
-            "CUDA_VISIBLE_DEVICES= を付けてください。"
+            "CUDA_VISIBLE_DEVICES= を付けてください。",
+            None,
         )
 
 

@@ -24,7 +24,14 @@ from quiz.files import fail
 from quiz.model import adapter_tensors, compute_exactly, empty_model, read_model_config
 from quiz.training.curve import Curve
 from quiz.training.preflight import check
-from quiz.training.record import Recorder, complete, describe, find_previous, occupy
+from quiz.training.record import (
+    Recorder,
+    complete,
+    describe,
+    find_previous,
+    last_checkpoint,
+    occupy,
+)
 from quiz.training.rows import check_dataset, expected_rows
 from quiz.training.screen import LOG, ProgressLine, hush
 
@@ -80,13 +87,15 @@ class Plugin(BasePlugin):
         self.previous = find_previous(cfg.output_dir, self.record)
         begin = "モデルを読み、学習を始めます。"
         if self.previous:
-            if self.previous.record.finished or complete(cfg.output_dir, self.previous):
+            old = self.previous
+            checkpoint = last_checkpoint(cfg.output_dir)
+            if old.finished or complete(cfg.output_dir, old, checkpoint):
                 if speaks:
                     again = "やり直すなら、別の output_dir で"
                     print(f"{cfg.output_dir} の学習は済んでいます ({again})。次は: {self.next}")
                 sys.exit()
-            cfg.resume_from_checkpoint = str(self.previous.checkpoint)
-            begin = f"{self.previous.checkpoint.name} の続きから始めます。"
+            cfg.resume_from_checkpoint = str(checkpoint)
+            begin = f"{checkpoint.name} の続きから始めます。"
 
         if speaks:
             log = Path(cfg.output_dir, LOG)
@@ -155,7 +164,7 @@ class Plugin(BasePlugin):
     def check_base(self, cfg):
         """基のモデルのファイルの印を記録に加える。続きからなら、始めたときと同じか確かめる。"""
         mark = base_digest(cfg.base_model)
-        if self.previous and self.previous.record.base_files not in (None, mark):
+        if self.previous and self.previous.base_files not in (None, mark):
             fail(
                 f"{cfg.base_model} のファイルが、学習を始めたときと違います。"
                 "元に戻すか、別の output_dir で始めてください。"

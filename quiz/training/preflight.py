@@ -5,7 +5,6 @@
 学習のコマンドも、初めにこれをする。取得するのは、モデルの設定とトークナイザだけである。
 """
 
-import importlib.util
 import math
 import re
 import shlex
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from quiz.adapter import read_config
 from quiz.command import Parser, start
-from quiz.files import fail, read_records, read_text
+from quiz.files import fail, read_text
 from quiz.model import (
     attention,
     load_tokenizer,
@@ -26,13 +25,12 @@ from quiz.model import (
 )
 from quiz.prepare_model import why_prepare
 from quiz.prompt import Question
-from quiz.questions.converted import read_converted, read_quiz
+from quiz.questions.converted import first_record, read_converted, read_quiz
 from quiz.training.memory import available, estimate
 from quiz.training.rows import check_first_row, expected_rows
 from quiz.training.yaml_check import WrongSetting, check_settings, where
 
 STEP1 = "手順1からやり直してください: python convert_train.py"
-KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 # これより少ない更新では、たいてい書式も覚えない
 FEW_UPDATES = 100
 
@@ -63,11 +61,13 @@ def check(yaml, path, world):
         check_settings(yaml)
         return make_plan(yaml, world)
     except WrongSetting as e:
-        fail(f"{where(path, yaml, e.key)}: {e}")
+        reason, key = e.args
+        fail(f"{where(path, yaml, key)}: {reason}")
 
 
 def make_plan(yaml, world):
     """設定の正しい YAML の、問題とモデルを点検する。学習できなければ WrongSetting。"""
+    # 学習する問題と、途中の正解率を測る問題
     base = yaml["base_model"]
     notes = []
     questions = read_training_files(yaml)
@@ -91,6 +91,7 @@ def make_plan(yaml, world):
     except Exception as e:  # ないモデル、つながらない網、壊れたファイル: ライブラリごとに違う
         raise WrongSetting(f"{base} を読めません: {why_unreadable(base, e)}。", "base_model") from e
 
+    # 足りなければ、学習の途中で止まる
     memory = f"メモリが約 {needed:.1f} GiB 要ります (空きは {free:.1f} GiB)"
     if needed > free:
         raise WrongSetting(
@@ -117,6 +118,7 @@ def make_plan(yaml, world):
             f"attn_implementation を {attn} にして学習します (手順4も同じにします)。"
         )
 
+    # 画面に出す 1 行目
     dtype = precision(yaml.get("bf16"), yaml.get("fp16"), capability)
     summary = (
         f"{base} ({kind}、{n_parameters / 1e6:,.0f} M パラメータ、{dtype}) を、"
@@ -129,6 +131,7 @@ def make_plan(yaml, world):
 
 def check_repeated_lines(path):
     """同じ設定が 2 行ないか。PyYAML は、黙って後の方を使う。"""
+    # 字下げのない名前だけを数える
     names = re.findall(r"^(\w+)\s*:", read_text(path, ""), re.M)
     for key, n in Counter(names).items():
         if n > 1:
@@ -141,7 +144,8 @@ def read_training_files(yaml):
     for dataset in yaml["datasets"]:
         path = dataset["path"]
         questions += read_converted(path, STEP1)
-        if any(row.get("input") for _, row in read_records(path, STEP1)):
+        # input があるのは、手順2のファイル
+        if first_record(path).get("input"):
             raise WrongSetting(f"{path} は評価用のファイルで、学習には使えません。{STEP1}", "path")
     if not questions:
         raise WrongSetting(f"学習用の問題が 1 問もありません。{STEP1}", "path")
@@ -184,23 +188,12 @@ def check_model(yaml):
             "base_model",
         )
 
-    # この構造や計算機では使えない高速化
-    for key in KERNELS:
-        if kind == "gpt_neox" and yaml.get(key) is not False:
-            raise WrongSetting(
-                f"{key} は、gpt_neox (open-calm) では使えません。false にしてください。", key
-            )
+    # 入っていない高速化
     flash = yaml.get("attn_implementation") == "flash_attention_2"
     if flash and not transformers.utils.is_flash_attn_2_available():
         raise WrongSetting(
             "flash_attention_2 に要る flash-attn か GPU がありません。sdpa にしてください。",
             "attn_implementation",
-        )
-    if yaml.get("deepspeed") and not importlib.util.find_spec("deepspeed"):
-        raise WrongSetting(
-            'DeepSpeed が入っていません: pip install "deepspeed>=0.18.6,<0.19" '
-            "(使わないなら、この行を消してください)。",
-            "deepspeed",
         )
     return read_model_config(base, yaml)
 
@@ -210,6 +203,7 @@ def longest_row(yaml, model_config, questions):
     base = yaml["base_model"]
     limit = yaml["sequence_len"]
     tokenizer = load_tokenizer(base, yaml)
+    # 行の終わりの記号と、モデルの扱える長さ
     if tokenizer.eos_token is None:
         raise WrongSetting(
             f"{base} には終わりの記号 (eos_token) がなく、回答の終わりを教えられません。"
@@ -225,7 +219,7 @@ def longest_row(yaml, model_config, questions):
             "sequence_len",
         )
 
-    # 学習する行を、すべて作ってみる
+    # 学習する行を、すべて作ってみる。長すぎる行は、Axolotl が黙って捨てる
     rows = expected_rows(tokenizer, base, questions)
     longest = max(len(ids) for ids, _ in rows)
     if longest > limit:
@@ -235,6 +229,8 @@ def longest_row(yaml, model_config, questions):
             "--num-choices を減らして手順1からやり直してください。",
             "sequence_len",
         )
+
+    # モデルの知らない番号は、埋め込みの表からはみ出す
     last_token = max(max(ids) for ids, _ in rows)
     if last_token >= text_config.vocab_size:
         raise WrongSetting(
@@ -247,6 +243,7 @@ def longest_row(yaml, model_config, questions):
 
 
 def main():
+    # ライブラリを読み込む前に、YAML を読んで、余計な表示を止める
     parser = Parser(__doc__)
     parser.add_argument("yaml", help="確かめる YAML")
     path = parser.parse_args().yaml
@@ -254,7 +251,7 @@ def main():
     quiet(config["base_model"])
     import torch
 
-    # 何も言わなければ、accelerate launch はすべての GPU を使う
+    # 学習のコマンドと同じ点検。何も言わなければ、accelerate launch はすべての GPU を使う
     plan = check(config, path, max(1, torch.cuda.device_count()))
     print(*plan.lines, sep="\n")
     print(f"次は: accelerate launch -m axolotl.cli.train {shlex.quote(path)}")

@@ -12,12 +12,11 @@
 
 import json
 import os
-import re
 import shlex
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -46,31 +45,20 @@ HARMLESS = {
 }
 
 
-@dataclass(frozen=True)
-class Previous:
-    """output_dir に残っている、同じ学習の前回。"""
-
-    record: TrainingRecord
-    # 続きを始めるところ (済んでいれば、ないこともある)
-    checkpoint: Path | None
-
-
 def step_of(checkpoint):
     """チェックポイントのフォルダの名前 (checkpoint-36) の、ステップの数。"""
-    return int(checkpoint.name.split("-")[1])
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def last_checkpoint(folder):
     """最後まで書かれたチェックポイントのうち、最も進んだもの。なければ None。"""
+    # trainer_state.json は最後に書かれる。読めないものと、名前の似たフォルダは数えない
     found = []
-    for path in Path(folder).glob("checkpoint-*"):
-        if not re.fullmatch(r"checkpoint-\d+", path.name):
-            continue
-        # 最後に書かれるファイルが読めるか
-        with suppress(OSError, ValueError):
-            json.loads((path / "trainer_state.json").read_text())
-            found.append(path)
-    return max(found, key=step_of, default=None)
+    for state in Path(folder).glob("checkpoint-*/trainer_state.json"):
+        with suppress(ValueError):
+            json.loads(state.read_text())
+            found.append((step_of(state.parent), state.parent))
+    return max(found, default=(0, None))[1]
 
 
 def occupy(folder):
@@ -82,6 +70,7 @@ def occupy(folder):
         os.makedirs(folder, exist_ok=True)
     except OSError as e:
         fail(f"output_dir の {folder} を作れません ({reason(e)})。別の場所にしてください。")
+    # 2 つの学習が同じ所に書けば、どちらのアダプタでもなくなる
     lock(
         folder,
         f"{folder} では、もう 1 つの学習が動いています。終わるのを待つか、"
@@ -112,9 +101,9 @@ def differences(old, new, folder):
 
 
 def find_previous(folder, new):
-    """folder にある、new と同じ学習の Previous。続きを始めるものがなければ None。
+    """folder にある、new と同じ学習の、前回の TrainingRecord。
 
-    別の学習のものがあれば、1 行で終わる。
+    続きを始めるものがなければ None。別の学習のものがあれば、1 行で終わる。
     """
     old = read_record(folder)
     names = {path.name for path in Path(folder).glob("*")}
@@ -125,15 +114,15 @@ def find_previous(folder, new):
         return None
 
     # アダプタを書き終えていなければ、最後のチェックポイントから続ける
-    checkpoint = last_checkpoint(folder)
     if WEIGHTS not in names:
         old = replace(old, finished=False)
-    if not old.finished and checkpoint is None:
+    if not old.finished and last_checkpoint(folder) is None:
         return None
+    # 同じ学習のものか
     changed = differences(old, new, folder)
     if changed:
         refuse(folder, f"別の学習のアダプタがあります ({'、'.join(changed)})")
-    return Previous(old, checkpoint)
+    return old
 
 
 def refuse(folder, why):
@@ -144,6 +133,7 @@ def refuse(folder, why):
 
 def describe(cfg, world, n_questions):
     """これからの学習の TrainingRecord。world はプロセスの数。"""
+    # 書式は、学習に使う最初の 1 件で残す
     files = [dataset["path"] for dataset in cfg.datasets]
     _, example = next(read_records(files[0], ""))
     # JSON に書いて読み戻した形にそろえる: 前回の記録と比べるので
@@ -162,15 +152,15 @@ def describe(cfg, world, n_questions):
     )
 
 
-def complete(folder, previous):
+def complete(folder, record, checkpoint):
     """最後のチェックポイントまで書いて止まった学習なら、そのアダプタを仕上がりとして置く。
 
     置いたかを返す。Trainer に続けさせると、max_steps で止まった学習では 1 ステップ余計に進む。
     """
-    record = previous.record
-    checkpoint = previous.checkpoint
+    # 途中のチェックポイントなら、Trainer に続けさせる
     if step_of(checkpoint) < record.steps_planned or not (checkpoint / WEIGHTS).exists():
         return False
+    # 学習の終わりに Axolotl と Recorder が書くもの
     for name in ("adapter_config.json", WEIGHTS):
         shutil.copy(checkpoint / name, folder)
     write_record(folder, replace(record, steps_done=record.steps_planned, finished=True))
@@ -202,6 +192,7 @@ class Recorder(TrainerCallback):
 
     def write(self, finished=False):
         """ここまでの記録を書く。"""
+        # 損失は、初めと終わりの値だけを残す
         history = self.state.log_history
         losses = [log["loss"] for log in history if "loss" in log] or [None]
         curve = points(history)
@@ -211,6 +202,7 @@ class Recorder(TrainerCallback):
             last = curve[-1]
             self_check = self.curve.about | {key: last[key] for key in ("accuracy", "probability")}
 
+        # どのプロセスも同じ記録を持ち、1 つだけが書く
         self.record = replace(
             self.record,
             epochs=round(self.state.epoch or 0, 2),

@@ -34,6 +34,7 @@ REMEDIES = {
     "bool": "true か false に",
     "string": "文字に",
     "dict": "「名前: 値」の並びに",
+    "list": "「- 値」の並びに",
     "greater_than": "{gt} より大きい値に",
     "greater_than_equal": "{ge} 以上に",
     "less_than": "{lt} 未満に",
@@ -99,11 +100,7 @@ RESUMING = ("resume_from_checkpoint", "auto_resume_from_checkpoints", "save_only
 
 
 class WrongSetting(Exception):
-    """設定 key の間違い。str() が理由。"""
-
-    def __init__(self, reason, key=None):
-        super().__init__(reason)
-        self.key = key
+    """設定の間違い。args は (理由, 設定の名前。どの設定とも言えなければ None)。"""
 
 
 class Settings(BaseModel):
@@ -149,10 +146,12 @@ def where(path, config, key):
 
     config は、YAML とコマンドラインを合わせた dict。
     """
+    # YAML に書いてあるのと違う値なら、コマンドラインのもの
     text = read_text(path, "YAML の場所を確かめてください。")
     written = yaml.safe_load(text) or {}
     if key in config and written.get(key) != config[key]:
         return f"--{key}"
+    # 入れ子の中の設定も、名前で探す
     for number, line in enumerate(text.splitlines(), 1):
         if key and re.match(rf"\s*(- )?{re.escape(str(key))}\s*:", line):
             return f"{path}:{number}"
@@ -230,6 +229,7 @@ def check_values(config):
     """Axolotl が受け取っても、ここでは役に立たない値を断る。"""
     import transformers
 
+    # 場所
     for key in ("base_model", "output_dir"):
         value = config[key]
         if value.startswith("~") or Path(value).is_file():
@@ -301,10 +301,9 @@ def explain(error):
     last = error.errors()[-1]
     kind = last["type"]
     key = last["loc"][0] if last["loc"] else None
-    if key == "datasets":
-        return WrongSetting(f"datasets の形が違います (path と type の並び)。{COMPARE}", key)
+    place = ".".join(map(str, last["loc"])) or "設定の組み合わせ"
     if kind == "missing":
-        return WrongSetting(f"{key} の行がありません。{COMPARE}", key)
+        return WrongSetting(f"{place} の行がありません。{COMPARE}", key)
 
     # 直し方の分かるもの
     remedy = REMEDIES.get(kind) or REMEDIES.get(kind.split("_")[0])
@@ -314,8 +313,7 @@ def explain(error):
 
     # そのほかは、Axolotl の言うとおりに
     what = last["msg"].removeprefix("Value error, ")
-    where = key or "設定の組み合わせ"
-    return WrongSetting(f"{where} が Axolotl に合いません ({what})。{COMPARE}", key)
+    return WrongSetting(f"{place} が Axolotl に合いません ({what})。{COMPARE}", key)
 
 
 def check_settings(config):
