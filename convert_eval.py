@@ -34,28 +34,29 @@ def main():
     drawn = draw_questions(
         read_rows(args.source), args.num_choices, args.seed, args.max_questions)
     check_counts(args.source, drawn)
-    print_leaks(drawn.questions, args.train)
+    note = leak_note(drawn.questions, args.train)
 
     # 評価用の書式で書いてから、知っておきたいことを表示する
     records = [eval_record(q) | q.extra for q in drawn.questions]
     write_converted(args.output, records)
     print_overview(args.source, drawn)
+    sys.stderr.write(note)
     print(f"{args.output} に書きました。"
           "次は: accelerate launch -m axolotl.cli.train qlora-opencalm.yml")
 
 
-def print_leaks(questions, train):
-    """学習用のファイル train にもある問題があれば、その数を知らせる。"""
+def leak_note(questions, train):
+    """学習用のファイル train にもある問題の数を知らせる文。なければ ""。"""
     if not Path(train).exists():
-        print(f"注意: {train} がないので、学習した問題と重なるかは調べていません "
-              "(--train で指定できます)。", file=sys.stderr)
-        return
+        return (f"注意: {train} がないので、学習した問題と重なるかは調べていません "
+                "(--train で指定できます)。\n")
     todo = "手順1をやり直してください: python convert_train.py"
     trained = {loosely(q.text) for q in read_converted(train, todo)}
     n_leaks = sum(loosely(q.text) in trained for q in questions)
-    if n_leaks:
-        print(f"注意: {n_leaks} 問は {train} にもあります (ほぼ同じ問題文も数えます)。"
-              "学習した問題での正解率は実力を表しません。", file=sys.stderr)
+    if n_leaks == 0:
+        return ""
+    return (f"注意: {n_leaks} 問は {train} にもあります (ほぼ同じ問題文も数えます)。"
+            "学習した問題での正解率は実力を表しません。\n")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def main():
     notes = check_adapter(adapter, args.quiz) if adapter else []
     questions = questions_to_ask(args)
     check_output(path, questions, base, adapter)
+    notes.append(repeated_questions(questions))
 
     quiet(base)
     import torch
@@ -126,6 +127,17 @@ def questions_to_ask(args):
     if args.rotations:
         questions = rotate(questions)
     return questions
+
+
+def repeated_questions(questions):
+    """まったく同じ問題が何度もあれば、そう言う文。なければ None。"""
+    n_different = len({(question.prompt, question.answer) for question in questions})
+    if n_different == len(questions):
+        return None
+    return (
+        f"{len(questions)} 問のうち、違う問題は {n_different} 問です。同じ問題を何度も数えるので、"
+        "正解率の区間は、見た目より広いはずです。"
+    )
 
 
 def warn(notes):

@@ -94,6 +94,22 @@ def explain(text, error):
     return f"JSON として読めません ({GRAMMAR.get(error.msg, error.msg)})"
 
 
+def without_repetition(pairs):
+    """JSON の {...} の項目を dict にする。同じ名前が 2 度あれば ValueError。
+
+    json は黙って後の方を使う。記録の間の },{ を落とすと、前の 1 件が消えてしまう。
+    """
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise RepeatedName(name)
+    return dict(pairs)
+
+
+class RepeatedName(ValueError):
+    """1 件の中に 2 度ある項目の名前。"""
+
+
 def read_records(path, todo):
     """JSON Lines または JSON の配列を読み、(行番号, dict) を順に返す。
 
@@ -108,7 +124,7 @@ def read_records(path, todo):
         fail(f"{path}:1: JSON ではなく HTML のページです。{todo}")
 
     # 1 件ずつ読む。counted までの行は数えた
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=without_repetition)
     line = 1
     counted = 0
     position = BETWEEN.match(text).end()
@@ -121,6 +137,9 @@ def read_records(path, todo):
             json.dumps(record, ensure_ascii=False).encode()
         except json.JSONDecodeError as e:
             fail(f"{path}:{e.lineno}: {explain(text, e)}。{todo}")
+        except RepeatedName as e:
+            why = "},{ が抜けていませんか"
+            fail(f"{path}:{line}: 1 件の中に {e} が 2 度あります ({why})。{todo}")
         except (RecursionError, ValueError) as e:
             # 深すぎる入れ子、長すぎる数、文字でないもの
             fail(f"{path}:{line}: JSON として読めません ({type(e).__name__})。{todo}")

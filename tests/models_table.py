@@ -1,6 +1,7 @@
-"""docs/models.md の表を作る: data/models.csv のモデルと、この YAML で学習するときのメモリの見積もり (GiB)。
+"""docs/models.md の表を作る: data/models.csv のモデルと、この YAML
+で学習するときのメモリの見積もり (GiB)。
 
-    python tests/models_table.py
+python tests/models_table.py
 """
 
 import csv
@@ -14,7 +15,17 @@ from quiz.model import quiet  # noqa: E402
 from quiz.training.memory import estimate  # noqa: E402
 
 ROW = 256  # 表で仮定する 1 行のトークン数 (デモの最長は 113)
-COLUMNS = "名前", "base_model", "構造", "種類", "パラメータ", "ライセンス", "学習", "ほかに要るもの", "確かめた範囲"
+COLUMNS = (
+    "名前",
+    "base_model",
+    "構造",
+    "種類",
+    "パラメータ",
+    "ライセンス",
+    "学習",
+    "ほかに要るもの",
+    "確かめた範囲",
+)
 
 
 def table():
@@ -22,11 +33,22 @@ def table():
     quiet(".")
     from transformers import AutoConfig
 
-    lines, yaml = [f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|"], read_config(ROOT / "qlora-opencalm.yml")
+    lines, yaml = (
+        [f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|"],
+        read_config(ROOT / "qlora-opencalm.yml"),
+    )
     for row in csv.DictReader((ROOT / "data/models.csv").read_text(encoding="utf-8").splitlines()):
         shape = {k: int(v) for k, v in row.items() if v.isdigit()}
         n, train = estimate(AutoConfig.for_model(row["model_type"], **shape), yaml, ROW)
-        values = [row["name"], row["hub"], row["model_type"], row["kind"], f"{n / 1e9:.2f} B", row["licence"], f"{train:.1f}"]
+        values = [
+            row["name"],
+            row["hub"],
+            row["model_type"],
+            row["kind"],
+            f"{n / 1e9:.2f} B",
+            row["licence"],
+            f"{train:.1f}",
+        ]
         lines.append(f"| {' | '.join([*values, row['needs'], row['checked']])} |")
     return "\n".join(lines)
 

@@ -1,6 +1,8 @@
-"""どの手順を、いつ止めても (SIGKILL、SIGTERM): 出力は前のものか、完成した新しいもので、もう一度実行すれば終わる。
+"""どの手順を、いつ止めても (SIGKILL、SIGTERM): 出力は前のものか、完成した新しいもので、
+もう一度実行すれば終わる。
 
-    KILLS=100 .venv/bin/pytest tests/test_kills.py    # 100 回。何も付けなければ、手順1、2、4、5 を 1 回ずつ
+KILLS=100 .venv/bin/pytest tests/test_kills.py    # 100 回。何も付けなければ、手順1、2、4、5 を 1
+回ずつ
 """
 
 import json
@@ -19,8 +21,21 @@ from conftest import CONFIG, DEMO, ROOT, run
 from solving_helpers import check_same
 
 KILLS = int(os.environ.get("KILLS", 4))
-TRAIN = ["accelerate", "launch", "-m", "axolotl.cli.train", CONFIG, "--max_steps", "8", "--micro_batch_size", "4",
-         "--gradient_accumulation_steps", "1", "--output_dir", "out"]
+TRAIN = [
+    "accelerate",
+    "launch",
+    "-m",
+    "axolotl.cli.train",
+    CONFIG,
+    "--max_steps",
+    "8",
+    "--micro_batch_size",
+    "4",
+    "--gradient_accumulation_steps",
+    "1",
+    "--output_dir",
+    "out",
+]
 
 
 def python(script, *args):
@@ -28,11 +43,29 @@ def python(script, *args):
 
 
 STEPS = {
-    "手順1": python("convert_train", DEMO / "train_questions.json"), "手順2": python("convert_eval", DEMO / "dev1_questions.json"),
-    "手順4": python("run_quiz", "--config", CONFIG, "--max-questions", "24", "--batch-size", "4", "-o", "solved.json"),
-    "手順5": python("analysis", "result.json", "--plot", "figure.png", "--html", "page.html"), "手順3": TRAIN}
-OUTPUTS = {"手順1": ["train-5-inst.json"], "手順2": ["quiz.json"], "手順4": ["solved.json", "solved.log"],
-           "手順5": ["figure.png", "page.html"], "手順3": ["out/adapter_model.safetensors", "out/training.json"]}
+    "手順1": python("convert_train", DEMO / "train_questions.json"),
+    "手順2": python("convert_eval", DEMO / "dev1_questions.json"),
+    "手順4": python(
+        "run_quiz",
+        "--config",
+        CONFIG,
+        "--max-questions",
+        "24",
+        "--batch-size",
+        "4",
+        "-o",
+        "solved.json",
+    ),
+    "手順5": python("analysis", "result.json", "--plot", "figure.png", "--html", "page.html"),
+    "手順3": TRAIN,
+}
+OUTPUTS = {
+    "手順1": ["train-5-inst.json"],
+    "手順2": ["quiz.json"],
+    "手順4": ["solved.json", "solved.log"],
+    "手順5": ["figure.png", "page.html"],
+    "手順3": ["out/adapter_model.safetensors", "out/training.json"],
+}
 
 
 def family(process):
@@ -45,7 +78,9 @@ def whole(path):
     raw = path.read_bytes()
     if path.suffix == ".json":
         json.loads(raw)
-    return raw.endswith({".png": b"IEND\xaeB`\x82", ".html": b"</html>\n"}.get(path.suffix, raw[-1:]))
+    return raw.endswith(
+        {".png": b"IEND\xaeB`\x82", ".html": b"</html>\n"}.get(path.suffix, raw[-1:])
+    )
 
 
 @pytest.fixture
@@ -68,13 +103,23 @@ def test_killed_at_any_moment(work):
         if name == "手順4":
             shutil.copy(work / "solved.json", work / "expected.json")
     while (i := sum(counts.values())) < KILLS:
-        name = names[i % len(names)] if i % len(names) < 4 or i % 20 == 4 else rng.choice(["手順1", "手順2"])
+        name = (
+            names[i % len(names)]
+            if i % len(names) < 4 or i % 20 == 4
+            else rng.choice(["手順1", "手順2"])
+        )
         if name in ("手順1", "手順2"):
             (work / OUTPUTS[name][0]).write_bytes(before[OUTPUTS[name][0]])
         if name == "手順3":
             shutil.rmtree(work / "out", ignore_errors=True)
         kill = rng.choice([signal.SIGKILL, signal.SIGTERM])
-        process = subprocess.Popen(STEPS[name], cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+        process = subprocess.Popen(
+            STEPS[name],
+            cwd=work,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         try:
             process.wait(rng.uniform(0, seconds[name]))
             seconds[name] *= 0.8  # 止める前に終わった。もう一度、早めに

@@ -8,6 +8,8 @@ BREAKS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+"
 
 # 全角の英数字と記号と空白、半角のカタカナ (Unicode で <wide> か <narrow> の文字)。
 # ² や ① は、ここにない
+# 画面に出ない文字: 幅のない空白、改行を許さない印、BOM など
+INVISIBLE = r"[\u00ad\u200b\u200c\u2060\ufeff]+"
 WIDTHS = r"[\u3000\uff01-\uffee]+"
 
 
@@ -25,10 +27,16 @@ def normalize(text):
     「？」と「?」、「ｶﾞ」と「ガ」は同じ。
     「2⁸」と「28」、「kg」と「KG」、「else if」と「elseif」は違う。
     """
+    text = re.sub(INVISIBLE, "", text)
     usual_width = re.sub(WIDTHS, lambda match: unicodedata.normalize("NFKC", match[0]), text)
     return unicodedata.normalize("NFC", usual_width)
 
 
 def loosely(text):
-    """ほぼ同じ文字列を、同じにする: 上付き文字など (NFKC)、空白、大文字と小文字の違いも除く。"""
-    return "".join(unicodedata.normalize("NFKC", text).split()).casefold()
+    """ほぼ同じ文字列を、同じにする。
+
+    上付き文字など (NFKC)、記号と空白、大文字と小文字の違いも除く。
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    # 記号だけの文は、そのまま比べる
+    return re.sub(r"[\W_]+", "", plain) or "".join(plain.split())

@@ -25,7 +25,7 @@ HEADERS = (
     "|(?P<分野>分野|ジャンル|genre)"
     "|(?P<qid>qid)"
     # 見出しのない列。pandas は Unnamed: 3 のような名前を付ける
-    r"|(?:unnamed:[1-9]\d*)?"
+    r"|(?:unnamed[1-9]\d*)?"
 )
 ADVICE = ("1 行目の見出しを 問題、正解、誤答1、誤答2、... にし、正解は番号ではなく文字で"
           f"書いてください。{FORMAT}")
@@ -112,12 +112,23 @@ def read_lines(path, text):
     try:
         for cells in reader:
             where = f"{path}:{reader.line_num}"
+            check_swallowed(where, cells, delimiter, first_line(text).count(delimiter))
             if any(cells):
                 lines.append((where, cells))
     except csv.Error as e:
         fail(f'{where} の次の行から: 表として読めません。'
              f'" で始めたセルが閉じているか確かめてください ({e})。')
     return lines
+
+
+def check_swallowed(where, cells, delimiter, n_delimiters):
+    """閉じていない " が、次の " までの何行かを 1 つのセルにしていれば、そう言って終わる。"""
+    for cell in cells:
+        # セルの中の 2 行目からが、見出しと同じ数の区切りを持つ、表の行の形
+        swallowed = [line.count(delimiter) for line in cell.splitlines()[1:]]
+        if n_delimiters and n_delimiters in swallowed:
+            fail(f'{where}: 1 つのセルに、何行もの表が入っています。'
+                 '" が閉じているか確かめてください。')
 
 
 def read_header(where, header):

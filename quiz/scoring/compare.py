@@ -42,9 +42,9 @@ def make_tables(rows_of):
     """{(種類, 名前): 行のリスト} (rows.make_rows()) から Table のリストを作る。"""
     tables = []
     for (kind, name), rows in rows_of.items():
-        title = "全問" if name == "-" else name
+        title = "全問" if (kind, name) == ("quiz", "-") else name
         # 問題のファイルと分野が同じ名前でも、表は別
-        if kind == "genre" and ("quiz", name) in rows_of:
+        if kind == "genre" and (("quiz", name) in rows_of or name == "全問"):
             title = f"{name} (分野)"
         tables.append(make_table(title, rows))
     return tables

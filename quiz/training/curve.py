@@ -5,6 +5,7 @@
 問うているかを確かめる。
 """
 
+import inspect
 import math
 
 import torch
@@ -30,6 +31,9 @@ def label_scores(model, tokenizer, asked, rows):
     """
     labels = Labels(tokenizer, max(len(q.choices) for q, _ in asked))
     width = len(labels.lead) + 1  # 番号までのトークンの数
+    # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い
+    accepted = inspect.signature(model.get_base_model().forward).parameters
+    keep = {"logits_to_keep": width} if "logits_to_keep" in accepted else {}
     hits = 0
     total = 0.0
     for i in range(0, len(asked), rows):
@@ -38,10 +42,7 @@ def label_scores(model, tokenizer, asked, rows):
         batch = {"input_ids": [prompt + labels.lead for _, prompt in some]}
         batch = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
         positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
-        # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い
-        logits = model(
-            **batch, position_ids=positions, use_cache=False, logits_to_keep=width
-        ).logits
+        logits = model(**batch, position_ids=positions, use_cache=False, **keep).logits
 
         # 選択肢の少ない問題もあるので、その問題の番号だけを比べる
         probabilities = labels.probabilities(logits[:, -width:])

@@ -5,7 +5,9 @@
 学習のコマンドも、初めにこれをする。取得するのは、モデルの設定とトークナイザだけである。
 """
 
+import importlib.util
 import math
+import os
 import re
 import shlex
 from collections import Counter
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from quiz.adapter import read_config
 from quiz.command import Parser, start
-from quiz.files import fail, read_text
+from quiz.files import fail, read_records, read_text
 from quiz.model import (
     attention,
     load_tokenizer,
@@ -25,11 +27,12 @@ from quiz.model import (
 )
 from quiz.prepare_model import why_prepare
 from quiz.prompt import Question
-from quiz.questions.converted import first_record, read_converted, read_quiz
+from quiz.questions.converted import read_converted, read_quiz
 from quiz.training.memory import available, estimate
 from quiz.training.rows import check_first_row, expected_rows
 from quiz.training.yaml_check import WrongSetting, check_settings, where
 
+KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 STEP1 = "手順1からやり直してください: python convert_train.py"
 # これより少ない更新では、たいてい書式も覚えない
 FEW_UPDATES = 100
@@ -145,7 +148,8 @@ def read_training_files(yaml):
         path = dataset["path"]
         questions += read_converted(path, STEP1)
         # input があるのは、手順2のファイル
-        if first_record(path).get("input"):
+        _, first = next(read_records(path, STEP1), (1, {}))
+        if first.get("input"):
             raise WrongSetting(f"{path} は評価用のファイルで、学習には使えません。{STEP1}", "path")
     if not questions:
         raise WrongSetting(f"学習用の問題が 1 問もありません。{STEP1}", "path")
@@ -188,7 +192,19 @@ def check_model(yaml):
             "base_model",
         )
 
-    # 入っていない高速化
+    # そのモデルか、この計算機では使えない高速化
+    for key in KERNELS:
+        if kind == "gpt_neox" and yaml.get(key) is not False:
+            raise WrongSetting(
+                f"{key} は、gpt_neox (open-calm) では使えません。false にしてください。", key
+            )
+    wanted = yaml.get("deepspeed") or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    if wanted and not importlib.util.find_spec("deepspeed"):
+        raise WrongSetting(
+            'DeepSpeed が入っていません: pip install "deepspeed>=0.18.6,<0.19" '
+            "(使わないなら、YAML と accelerate config から消してください)。",
+            "deepspeed",
+        )
     flash = yaml.get("attn_implementation") == "flash_attention_2"
     if flash and not transformers.utils.is_flash_attn_2_available():
         raise WrongSetting(

@@ -38,8 +38,14 @@ def test_reader_that_leaves(good, tmp_path):
 def test_without_activate(script, tmp_path):
     """.venv の Python でなければ、そう言う。"""
     python = Path(sys.executable).resolve()  # ライブラリの入っていない、元の Python
-    error = run("env", "-i", f"PATH={os.environ['PATH']}", python, ROOT / script, cwd=tmp_path, status=1).stderr
-    assert error.startswith("エラー: ") and error.count("\n") == 1 and "source .venv/bin/activate" in error
+    error = run(
+        "env", "-i", f"PATH={os.environ['PATH']}", python, ROOT / script, cwd=tmp_path, status=1
+    ).stderr
+    assert (
+        error.startswith("エラー: ")
+        and error.count("\n") == 1
+        and "source .venv/bin/activate" in error
+    )
 
 
 @pytest.mark.parametrize("script", ["run_quiz.py", "analysis.py"])

@@ -24,9 +24,15 @@ def good(tmp_path_factory):
     return work
 
 
-@pytest.mark.parametrize("text, records", [
-    ('{"a": 1}\n{"a": 2}', [(1, 1), (2, 2)]), ('[{"a": 1},\n\n {"a": 2},]', [(1, 1), (3, 2)]),
-    ('\ufeff{"a": 1}\n\ufeff{"a": 2}\r\n', [(1, 1), (2, 2)]), ('{\n"a":\n1}\n{"a": 2}', [(1, 1), (4, 2)])])
+@pytest.mark.parametrize(
+    "text, records",
+    [
+        ('{"a": 1}\n{"a": 2}', [(1, 1), (2, 2)]),
+        ('[{"a": 1},\n\n {"a": 2},]', [(1, 1), (3, 2)]),
+        ('\ufeff{"a": 1}\n\ufeff{"a": 2}\r\n', [(1, 1), (2, 2)]),
+        ('{\n"a":\n1}\n{"a": 2}', [(1, 1), (4, 2)]),
+    ],
+)
 def test_records_and_their_lines(text, records, tmp_path):
     """1 行に 1 件でも、配列でも、BOM があっても、何行かの 1 件でも、始まる行が分かる。"""
     path = tmp_path / "x.json"
@@ -56,17 +62,23 @@ def test_full_disk_and_read_only(good, tmp_path):
     """ディスクが満杯でも、書き込めなくても 1 行で、前のファイルは残り、書きかけは残らない。"""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True
+    ).returncode:
         pytest.skip("mount できない")
     try:
         shutil.copy(good / "train-5-inst.json", disk)
         (disk / "filler").write_bytes(b"x" * (56 * 1024))
         before = state(disk)
         target = disk / "train-5-inst.json"
-        assert "空き容量がありません" in step_error("convert_train", DEMO / "train_questions.json", "-o", target, cwd=tmp_path)
+        assert "空き容量がありません" in step_error(
+            "convert_train", DEMO / "train_questions.json", "-o", target, cwd=tmp_path
+        )
         assert state(disk) == before
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        assert "書き込めない場所です" in step_error("convert_train", DEMO / "train_questions.json", "-o", target, cwd=tmp_path)
+        assert "書き込めない場所です" in step_error(
+            "convert_train", DEMO / "train_questions.json", "-o", target, cwd=tmp_path
+        )
         assert state(disk) == before
     finally:
         subprocess.run(["umount", disk], check=True)

@@ -183,7 +183,8 @@ def test_adapter_that_does_not_fit(change, told, llama_run, tmp_path):
 
 
 def test_base_model_replaced_after_training(llama, llama_run, tmp_path):
-    """学習した後で、同じ場所のモデルの重みが替わっていれば、問わない。名前と大きさが同じでも分かる。"""
+    """学習した後で、同じ場所のモデルの重みが替わっていれば、問わない。
+    名前と大きさが同じでも分かる。"""
     work = shutil.copytree(llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("result*"))
     base = shutil.copytree(llama, tmp_path / "base")
     edit_yaml(work / "qlora-opencalm.yml", base, "./llama-qlora-out")

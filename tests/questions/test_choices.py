@@ -53,9 +53,15 @@ def test_candidates_equal_but_for_width():
     assert choices[label] == "ＡＢＣ"
 
 
-@pytest.mark.parametrize("candidates", [
-    ["2⁸", "28", "2¹⁵", "215", "4⁸"], ["①", "1", "一", "Ⅰ", "I"], ["m²", "m2", "m", "m³", "m3"],
-    ["kg", "KG", "Kg", "㎏", "kG"]])
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        ["2⁸", "28", "2¹⁵", "215", "4⁸"],
+        ["①", "1", "一", "Ⅰ", "I"],
+        ["m²", "m2", "m", "m³", "m3"],
+        ["kg", "KG", "Kg", "㎏", "kG"],
+    ],
+)
 def test_choices_that_differ_stay_different(candidates):
     choices, label = draw(row(candidates=candidates))
     assert sorted(choices) == sorted(candidates) and choices[label] == candidates[0]
@@ -130,12 +136,16 @@ def test_answer_positions_and_distractors(tmp_path):
         assert choices[int(record["output"][0])] == source["answer_entity"] == record["output"][3:]
 
 
-@pytest.mark.parametrize("source, reason", [
-    (row(candidates=["あ"]), "候補が足りない"),
-    (row(candidates=["ABC", "ＡＢＣ"]), "候補が足りない"),
-    (row(answer="候補にない"), "正解が候補にない"),
-    (row(candidates=["あ"], label=0), "候補が足りない"),
-    (row(candidates=["あ", "い", "あ"], label=2), "正解と同じ選択肢がある")])
+@pytest.mark.parametrize(
+    "source, reason",
+    [
+        (row(candidates=["あ"]), "候補が足りない"),
+        (row(candidates=["ABC", "ＡＢＣ"]), "候補が足りない"),
+        (row(answer="候補にない"), "正解が候補にない"),
+        (row(candidates=["あ"], label=0), "候補が足りない"),
+        (row(candidates=["あ", "い", "あ"], label=2), "正解と同じ選択肢がある"),
+    ],
+)
 def test_row_that_cannot_be_used_is_counted(source, reason):
     drawn = draw_all([row("使える?"), source, row("これも?")])
     assert drawn.skipped == {reason: ["a.json:1"]}

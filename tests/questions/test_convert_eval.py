@@ -8,31 +8,55 @@ from conftest import DEMO, quiz_of, read, step, write_rows
 from quiz.questions.choices import draw_questions
 from quiz.questions.formats import from_quiz_king
 
-CLIONE = {"qid": "clione", "answer_entity": "クリオネ",
-          "question": "和名をハダカカメガイといい、実は巻き貝の一種とされている、その姿から"
-                      "「流氷の天使」と呼ばれる動物は何でしょう?",
-          "answer_candidates": ["クリオネ", "ミズダコ", "オオイカリナマコ", "イソギンチャクモエビ",
-                                "アカシマシラヒゲエビ"]}
-BOB = {"qid": "bob", "question": "格闘家ボブ・サップの出身国はどこでしょう?",
-       "answer_entity": "アメリカ合衆国", "answer_candidates": ["アメリカ合衆国", "イギリス"]}
+CLIONE = {
+    "qid": "clione",
+    "answer_entity": "クリオネ",
+    "question": "和名をハダカカメガイといい、実は巻き貝の一種とされている、その姿から"
+    "「流氷の天使」と呼ばれる動物は何でしょう?",
+    "answer_candidates": [
+        "クリオネ",
+        "ミズダコ",
+        "オオイカリナマコ",
+        "イソギンチャクモエビ",
+        "アカシマシラヒゲエビ",
+    ],
+}
+BOB = {
+    "qid": "bob",
+    "question": "格闘家ボブ・サップの出身国はどこでしょう?",
+    "answer_entity": "アメリカ合衆国",
+    "answer_candidates": ["アメリカ合衆国", "イギリス"],
+}
 
 
 def test_golden_eval(tmp_path):
     """チュートリアルの評価の例と 1 文字違わない。"""
-    order = ["ミズダコ", "オオイカリナマコ", "クリオネ", "イソギンチャクモエビ",
-             "アカシマシラヒゲエビ"]
+    order = [
+        "ミズダコ",
+        "オオイカリナマコ",
+        "クリオネ",
+        "イソギンチャクモエビ",
+        "アカシマシラヒゲエビ",
+    ]
     rows = [from_quiz_king("", CLIONE)]
-    seed = next(s for s in range(2000)
-                if draw_questions(rows, None, s, None).questions[0].choices == tuple(order))
+    seed = next(
+        s
+        for s in range(2000)
+        if draw_questions(rows, None, s, None).questions[0].choices == tuple(order)
+    )
     write_rows(tmp_path / "in.json", CLIONE)
     step("convert_eval", "in.json", "-o", "out.json", "--seed", seed, cwd=tmp_path)
-    assert read(tmp_path / "out.json") == [{
-        "instruction": "以下の問題について、0, 1, 2, 3, 4から選んで答えてください。\n"
-                       "問題: 和名をハダカカメガイといい、実は巻き貝の一種とされている、その姿から"
-                       "「流氷の天使」と呼ばれる動物は何でしょう?\n",
-        "input": "0: ミズダコ\n1: オオイカリナマコ\n2: クリオネ\n3: イソギンチャクモエビ\n"
-                 "4: アカシマシラヒゲエビ\n\n\n",
-        "output": "2: クリオネ", "qid": "clione"}]
+    assert read(tmp_path / "out.json") == [
+        {
+            "instruction": "以下の問題について、0, 1, 2, 3, 4から選んで答えてください。\n"
+            "問題: 和名をハダカカメガイといい、実は巻き貝の一種とされている、その姿から"
+            "「流氷の天使」と呼ばれる動物は何でしょう?\n",
+            "input": "0: ミズダコ\n1: オオイカリナマコ\n2: クリオネ\n3: イソギンチャクモエビ\n"
+            "4: アカシマシラヒゲエビ\n\n\n",
+            "output": "2: クリオネ",
+            "qid": "clione",
+        }
+    ]
 
 
 def test_eval_prompt_is_train_prompt(tmp_path):
@@ -76,8 +100,9 @@ def test_leak_is_reported(tmp_path):
     assert "注意" not in step(*mine, cwd=tmp_path).stderr
 
 
-@pytest.mark.parametrize("trained, asked", [
-    ("2³ は?", "23 は?"), ("else if は?", "ELSEIFは?"), ("㈱ は?", "(株)は?")])
+@pytest.mark.parametrize(
+    "trained, asked", [("2³ は?", "23 は?"), ("else if は?", "ELSEIFは?"), ("㈱ は?", "(株)は?")]
+)
 def test_nearly_the_same_question_is_said_to_be_nearly(trained, asked, tmp_path):
     """上付き文字や空白だけが違う問題も、学習した問題に数え、ほぼ同じものも数えたと言う。"""
     write_rows(tmp_path / "train.json", BOB | {"question": trained})

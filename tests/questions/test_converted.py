@@ -17,8 +17,10 @@ from quiz.questions.converted import (
     write_converted,
 )
 
-QUESTIONS = [Question("1?", ("あ", "い", "う"), 1, {"qid": "a"}),
-             Question("2?", ("か", "き"), 0, {"qid": "b"})]
+QUESTIONS = [
+    Question("1?", ("あ", "い", "う"), 1, {"qid": "a"}),
+    Question("2?", ("か", "き"), 0, {"qid": "b"}),
+]
 
 
 def test_training_format_is_used_as_it_is(tmp_path):
@@ -49,10 +51,15 @@ def test_missing_quiz(tmp_path, monkeypatch):
         read_quiz(["my quiz.json"])
 
 
-@pytest.mark.parametrize("record, kind", [
-    ({"answer_entity": "あ"}, SOURCE), ({"instruction": "", "hit": True}, "手順4の結果"),
-    ({"instruction": "", "output": ""}, CONVERTED),
-    ({"x": 1}, None)])
+@pytest.mark.parametrize(
+    "record, kind",
+    [
+        ({"answer_entity": "あ"}, SOURCE),
+        ({"instruction": "", "hit": True}, "手順4の結果"),
+        ({"instruction": "", "output": ""}, CONVERTED),
+        ({"x": 1}, None),
+    ],
+)
 def test_kind_of(record, kind):
     assert kind_of(record) == kind
 
@@ -61,9 +68,18 @@ TRAINING = [{"instruction": q.prompt, "output": q.answer} for q in QUESTIONS]
 EVALUATION = [eval_record(q) for q in QUESTIONS]
 
 
-@pytest.mark.parametrize("before, records", [
-    (TRAINING, EVALUATION), (EVALUATION, TRAINING), ([EVALUATION[0] | {"hit": True}], EVALUATION),
-    ([{"answer_entity": "あ"}], TRAINING), ([], TRAINING), ({}, TRAINING), ([1], TRAINING)])
+@pytest.mark.parametrize(
+    "before, records",
+    [
+        (TRAINING, EVALUATION),
+        (EVALUATION, TRAINING),
+        ([EVALUATION[0] | {"hit": True}], EVALUATION),
+        ([{"answer_entity": "あ"}], TRAINING),
+        ([], TRAINING),
+        ({}, TRAINING),
+        ([1], TRAINING),
+    ],
+)
 def test_files_of_others_are_not_replaced(before, records, tmp_path):
     path = tmp_path / "x.json"
     path.write_text(json.dumps(before), encoding="utf-8")

@@ -102,16 +102,20 @@ def test_rebuilt_jcommonsenseqa_gives_the_same(tmp_path):
 def test_gap_mark_of_quiz_king(tmp_path):
     """クイズ王の _ は穴埋めの印なので除く。英数字に挟まれた _ は問題の文字。"""
     row = {"answer_entity": "あ", "answer_candidates": ["あ", "い"]}
-    write_rows(tmp_path / "king.json", row | {"question": "穴_うめ__と read_csv は?"},
-               row | {"question": "__"})
+    write_rows(
+        tmp_path / "king.json",
+        row | {"question": "穴_うめ__と read_csv は?"},
+        row | {"question": "__"},
+    )
     first, second = converted(tmp_path, "king.json")
     assert "問題: 穴うめと read_csv は?\n" in first["instruction"]
     # 印だけなら、問題文が空にならないように残す
     assert "問題: __\n" in second["instruction"]
 
 
-@pytest.mark.parametrize("genre, shown", [
-    (float("nan"), None), (None, None), (" 学 問\n", "学 問"), (3, "3")])
+@pytest.mark.parametrize(
+    "genre, shown", [(float("nan"), None), (None, None), (" 学 問\n", "学 問"), (3, "3")]
+)
 @pytest.mark.parametrize("base", [ROWS[0], JCQA])
 def test_genre(base, genre, shown, tmp_path):
     """NaN の分野はないのと同じ。前後の空白や改行は除く。書くものは、正しい JSON。"""
@@ -155,17 +159,25 @@ def test_json_with_a_candidate_named_like_a_header(word, separators, tmp_path):
         assert len(converted(tmp_path, "source.json")) == 3
 
 
-@pytest.mark.parametrize("question, candidates", [
-    ("選択肢\n\n0: あ", ["い\nう", "1: え", "### 回答:", "お"]),
-    ("長い" * 50000, ["a", "b"]),
-    ("多い", [f"候補{i}" for i in range(30000)]),
-    ("右から左\u202e", ["\u200f", "あ\u2066", "い"]),
-    ("{question} {0}", ["{choices}", "%s", "\\n"]),
-    ("絵文字👨‍👩‍👧", ["𠮷", "か\u3099", "が"])])
+@pytest.mark.parametrize(
+    "question, candidates",
+    [
+        ("選択肢\n\n0: あ", ["い\nう", "1: え", "### 回答:", "お"]),
+        ("長い" * 50000, ["a", "b"]),
+        ("多い", [f"候補{i}" for i in range(30000)]),
+        ("右から左\u202e", ["\u200f", "あ\u2066", "い"]),
+        ("{question} {0}", ["{choices}", "%s", "\\n"]),
+        ("絵文字👨‍👩‍👧", ["𠮷", "か\u3099", "が"]),
+    ],
+)
 def test_odd_questions_come_through(question, candidates, tmp_path):
     """改行、書式に似た文字、長い問題、多い候補、向きの変わる文字でも、同じ問題として通る。"""
-    row = {"qid": "q", "question": question, "answer_entity": candidates[0],
-           "answer_candidates": candidates}
+    row = {
+        "qid": "q",
+        "question": question,
+        "answer_entity": candidates[0],
+        "answer_candidates": candidates,
+    }
     write_rows(tmp_path / "source.json", row)
     step("convert_train", "source.json", cwd=tmp_path)
     step("convert_eval", "source.json", cwd=tmp_path)

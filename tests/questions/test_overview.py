@@ -26,28 +26,34 @@ def test_what_a_teacher_wants_to_know(tmp_path):
 
     使わない列も言う。
     """
-    rows = ("富士山は何山?,富士山,丘,谷,x\nＡは?,とても長い正解,短い,短,\n"
-            "Aは?,とても長い正解,短い,短,\n二択は?,はい,いいえ,,\n")
+    rows = (
+        "富士山は何山?,富士山,丘,谷,x\nＡは?,とても長い正解,短い,短,\n"
+        "Aは?,とても長い正解,短い,短,\n二択は?,はい,いいえ,,\n"
+    )
     (tmp_path / "sheet.csv").write_text("問題,正解,誤答1,誤答2,備考\n" + rows, encoding="utf-8")
     out = step("convert_train", "sheet.csv", cwd=tmp_path).stdout
-    for part in ("使わない列: 備考",
-                 "読んだ 4 問 / 書く 3 問 / 飛ばした 1 問, 問題が重複 1 (初めは sheet.csv:4)",
-                 "選択肢の数: 2 択: 1  3 択: 2",
-                 "正解が最も長い選択肢: 66.7 % (当てずっぽうは 38.9 %",
-                 "注意: 1 問は、正解が問題文の中にあります"):
+    for part in (
+        "使わない列: 備考",
+        "読んだ 4 問 / 書く 3 問 / 飛ばした 1 問, 問題が重複 1 (初めは sheet.csv:4)",
+        "選択肢の数: 2 択: 1  3 択: 2",
+        "正解が最も長い選択肢: 66.7 % (当てずっぽうは 38.9 %",
+        "注意: 1 問は、正解が問題文の中にあります",
+    ):
         assert part in out, (part, out)
 
 
-@pytest.mark.parametrize("labels, n_choices", [
-    ([0] * 20, 2), ([1] * 12, 5), ([0] * 30 + [1, 2, 3, 4] * 5, 5)])
+@pytest.mark.parametrize(
+    "labels, n_choices", [([0] * 20, 2), ([1] * 12, 5), ([0] * 30 + [1, 2, 3, 4] * 5, 5)]
+)
 def test_answers_at_one_place_are_said(labels, n_choices, capsys):
     """正解が 1 つの位置に偏れば、位置だけで当てられると言う。"""
     out = shown(questions_with(labels, n_choices), capsys)
     assert f"問は、正解が {max(labels, key=labels.count)} 番です" in out
 
 
-@pytest.mark.parametrize("labels, n_choices", [
-    ([0, 0, 0], 5), ([0] * 11 + [1] * 9, 2), ([0] * 16 + [1, 2, 3, 4] * 6, 5)])
+@pytest.mark.parametrize(
+    "labels, n_choices", [([0, 0, 0], 5), ([0] * 11 + [1] * 9, 2), ([0] * 16 + [1, 2, 3, 4] * 6, 5)]
+)
 def test_chance_is_not_said(labels, n_choices, capsys):
     """くじでよくある偏りでは、言わない。"""
     assert "注意" not in shown(questions_with(labels, n_choices), capsys)

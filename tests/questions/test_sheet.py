@@ -4,8 +4,10 @@ import pytest
 from conftest import read, step
 
 HEADER = "問題,正解,誤答1,誤答2,誤答3,分野\n"
-SHEET = (HEADER + "日本一高い山は?,富士山,北岳,槍ヶ岳,立山,地理\n"
-         "\"二つめ,\n改行つき?\",read_csv,read_json,read_sql,,\n")
+SHEET = (
+    HEADER + "日本一高い山は?,富士山,北岳,槍ヶ岳,立山,地理\n"
+    '"二つめ,\n改行つき?",read_csv,read_json,read_sql,,\n'
+)
 TABS = SHEET.replace(",", "\t").replace("二つめ\t", "二つめ,")
 ENGLISH = SHEET.replace(HEADER, "Question,Answer,Wrong1,wrong 2,ＷＲＯＮＧ３,genre\n")
 
@@ -13,8 +15,8 @@ ENGLISH = SHEET.replace(HEADER, "Question,Answer,Wrong1,wrong 2,ＷＲＯＮＧ�
 def converted(work, text, encoding="utf-8"):
     """text の表を手順2で変換した (記録のリスト, 表示)。"""
     (work / "sheet.csv").write_bytes(text.encode(encoding))
-    shown = step("convert_eval", "sheet.csv", "-o", "quiz-own.json", cwd=work).stdout
-    return read(work / "quiz-own.json"), shown
+    shown = step("convert_eval", "sheet.csv", "-o", "quiz-own.json", cwd=work)
+    return read(work / "quiz-own.json"), shown.stdout + shown.stderr
 
 
 def choices(record):
@@ -60,19 +62,33 @@ def test_names_of_the_answer_column(answer, tmp_path):
     assert record["output"].endswith(": い") and sorted(choices(record)) == ["い", "う", "え"]
 
 
-@pytest.mark.parametrize("row", [
-    "H₂O は?,H₂O,H²O,HO₂,OH", "単位は?,kg,KG,Kg,㎏", "丸は?,①,1,一,(1)",
-    "コードは?,a  b,ab,A b,a b"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "H₂O は?,H₂O,H²O,HO₂,OH",
+        "単位は?,kg,KG,Kg,㎏",
+        "丸は?,①,1,一,(1)",
+        "コードは?,a  b,ab,A b,a b",
+    ],
+)
 def test_choices_that_differ_stay_different(row, tmp_path):
     """読む人に違う選択肢は、違う選択肢。"""
     (record,), _ = converted(tmp_path, f"問題,正解,誤答1,誤答2,誤答3\n{row}\n")
     assert sorted(choices(record)) == sorted(row.split(",")[1:])
 
 
-@pytest.mark.parametrize("row", [
-    "answer,答え,質問,宿題,例", "question,質問,答え,例,宿題", "ジャンル,genre,general,gender,gene",
-    "質問,question,answer,wrong,genre", "問題,question,answer,wrong,test",
-    "wrong,間違い,正解,答え,正しい", "question,問題,正解,答え,正答"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "answer,答え,質問,宿題,例",
+        "question,質問,答え,例,宿題",
+        "ジャンル,genre,general,gender,gene",
+        "質問,question,answer,wrong,genre",
+        "問題,question,answer,wrong,test",
+        "wrong,間違い,正解,答え,正しい",
+        "question,問題,正解,答え,正答",
+    ],
+)
 def test_words_that_are_also_headers(row, tmp_path):
     """英単語の問題は、見出しではない。"""
     (record,), _ = converted(tmp_path, f"問題,正解,誤答1,誤答2,誤答3\n{row}\n")
@@ -81,13 +97,17 @@ def test_words_that_are_also_headers(row, tmp_path):
     assert record["output"].endswith(f": {answer}")
 
 
-@pytest.mark.parametrize("row", [
-    "うるう年だけの日は?,2月29日,2月30日,ない,2月の終わりの次の日",
-    "祝日でないのは?,七夕,1月1日,5月3日,11月3日",
-    "戦争が終わった日は?,1945/8/15,1945/8/6,1945/8/9,同じ年の冬",
-    "値がないと出るのは?,#N/A,#REF!,#NAME?,#VALUE!",
-    "見出し 4 は?,####,###,##,#",
-    "Calc の式の誤りは?,Err:502,Err:508,#REF!,#NAME?"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "うるう年だけの日は?,2月29日,2月30日,ない,2月の終わりの次の日",
+        "祝日でないのは?,七夕,1月1日,5月3日,11月3日",
+        "戦争が終わった日は?,1945/8/15,1945/8/6,1945/8/9,同じ年の冬",
+        "値がないと出るのは?,#N/A,#REF!,#NAME?,#VALUE!",
+        "見出し 4 は?,####,###,##,#",
+        "Calc の式の誤りは?,Err:502,Err:508,#REF!,#NAME?",
+    ],
+)
 def test_dates_and_errors_that_are_asked(row, tmp_path):
     """日付やエラーの形を問う問題は、書いて、知らせる。"""
     (record,), shown = converted(tmp_path, f"問題,正解,誤答1,誤答2,誤答3\n{row}\n")
@@ -121,15 +141,15 @@ def test_marks_at_the_beginning(mark, tmp_path):
 def test_empty_qid_and_genre(tmp_path):
     """空や nan の qid と分野は、ないのと同じ。"""
     (first, second), _ = converted(
-        tmp_path, "qid,問題,正解,誤答1,分野\n,あ?,い,う,nan\nq2,か?,き,く, 地理 \n")
+        tmp_path, "qid,問題,正解,誤答1,分野\n,あ?,い,う,nan\nq2,か?,き,く, 地理 \n"
+    )
     assert not {"qid", "genre"} & first.keys()
     assert (second["qid"], second["genre"]) == ("q2", "地理")
 
 
 def test_equal_choices_are_merged_and_said(tmp_path):
     """同じ選択肢 (全角と半角も問わない) は 1 つにし、何問あるかを 1 度だけ言う。"""
-    text = (HEADER + "あ?,い,う,う,え,\nか?,ABC,ＡＢＣ,き,く,\nさ?,し,す,せ,そ,\n"
-            "た?,ち,つ,ﾂ,ツ,\n")
+    text = HEADER + "あ?,い,う,う,え,\nか?,ABC,ＡＢＣ,き,く,\nさ?,し,す,せ,そ,\nた?,ち,つ,ﾂ,ツ,\n"
     records, shown = converted(tmp_path, text)
     assert [len(choices(record)) for record in records] == [3, 3, 4, 3]
     assert sorted(choices(records[0])) == ["い", "う", "え"]

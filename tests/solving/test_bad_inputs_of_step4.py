@@ -52,12 +52,14 @@ def cut(work):
 
 def quiz(**changes):
     """quiz.json の 2 件目を変える。値が ... なら、その項目を消す。"""
+
     def setup(work):
         records = read(work / "quiz.json")
         changed = records[1] | changes
         records[1] = {key: value for key, value in changed.items() if value is not ...}
         lines = json.dumps(records, ensure_ascii=False, indent=2)
         (work / "quiz.json").write_text(lines, encoding="utf-8")
+
     return setup
 
 
@@ -73,10 +75,12 @@ BAD_INPUTS = {  # 名前: 用意、引数、1 行に入っているべきもの
     "quiz is empty": (text("quiz.json", "[]"), BASE, ["quiz.json", "1 問もありません"]),
     "quiz is cut": (cut, BASE, ["quiz.json:", "切れて"]),
     "source as the quiz": (
-        keep, [*BASE, "--quiz", "source.json"], ["source.json:1", "変換する前の問題", EVAL]),
+        keep,
+        [*BASE, "--quiz", "source.json"],
+        ["source.json:1", "変換する前の問題", EVAL],
+    ),
     "result as the quiz": (keep, [*BASE, "--quiz", "result.json"], ["手順4の結果", EVAL]),
-    "yaml as the quiz": (
-        keep, [*BASE, "--quiz", "qlora-opencalm.yml"], ["qlora-opencalm.yml:1"]),
+    "yaml as the quiz": (keep, [*BASE, "--quiz", "qlora-opencalm.yml"], ["qlora-opencalm.yml:1"]),
     "no output": (quiz(output=...), BASE, [SECOND, "output", EVAL]),
     "output is no answer": (quiz(output="クリオネ"), BASE, [SECOND, "クリオネ"]),
     "label out of range": (quiz(output="9: あ"), BASE, [SECOND, "9: あ"]),
@@ -96,20 +100,30 @@ BAD_INPUTS = {  # 名前: 用意、引数、1 行に入っているべきもの
     "no colon in the yaml": (yaml("output_dir: ", "output_dir "), [], ["qlora-opencalm.yml:"]),
     "base_model misspelt": (yaml("base_model:", "basemodel:"), [], ["base_model"]),
     "base_model folder misspelt": (
-        yaml("cyberagent/open-calm-small ", "./modle "), BASE,
-        ["./modle", "そのフォルダはありません"]),
+        yaml("cyberagent/open-calm-small ", "./modle "),
+        BASE,
+        ["./modle", "そのフォルダはありません"],
+    ),
     "no training yet": (keep, [], ["open-small-qlora-out", "accelerate launch", "--base"]),
     "broken record of the training": (
-        text("open-small-qlora-out/training.json", "{"), [], ["training.json"]),
+        text("open-small-qlora-out/training.json", "{"),
+        [],
+        ["training.json"],
+    ),
     "a folder that is not there": (keep, ["--model", "./nowhere"], ["--model ./nowhere"]),
     "base and model": (keep, [*BASE, "--model", "folder"], ["--base と --model"]),
     # 出力
     "result over quiz.json": (
-        keep, [*BASE, "-o", "quiz.json"], ["quiz.json は手順4の結果ではない", "-o"]),
-    "result over another model's": (
-        keep, [*BASE, "-o", "result.json"], ["別のモデルの結果", "-o"]),
+        keep,
+        [*BASE, "-o", "quiz.json"],
+        ["quiz.json は手順4の結果ではない", "-o"],
+    ),
+    "result over another model's": (keep, [*BASE, "-o", "result.json"], ["別のモデルの結果", "-o"]),
     "result over other questions": (
-        text("r.json", OLD_RESULT), [*BASE, "-o", "r.json"], ["今度は解かない 1 問", "-o"]),
+        text("r.json", OLD_RESULT),
+        [*BASE, "-o", "r.json"],
+        ["今度は解かない 1 問", "-o"],
+    ),
     "result is a folder": (keep, [*BASE, "-o", "folder"], ["-o folder", ".json"]),
     "result in no folder": (keep, [*BASE, "-o", "nowhere/r.json"], ["nowhere/r.json"]),
     "result without json": (keep, [*BASE, "-o", "result-x"], [".json"]),

@@ -52,13 +52,16 @@ ALLOC_CPU = "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: can'
 CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
 
 
-@pytest.mark.parametrize("error", [
-    RuntimeError("CUDA error: out of memory"),
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-    RuntimeError(CUBLAS),
-    MemoryError(),
-    RuntimeError(f"{ALLOC_CPU}: you tried to allocate 9 bytes"),
-])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: out of memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError(CUBLAS),
+        MemoryError(),
+        RuntimeError(f"{ALLOC_CPU}: you tried to allocate 9 bytes"),
+    ],
+)
 def test_batch_that_does_not_fit_is_cut_in_two(error, solver, monkeypatch):
     """メモリに入らないまとまりは、入るまで二つに分けて解く。順も答えも変わらない。"""
     whole = solver.answer(range(24))

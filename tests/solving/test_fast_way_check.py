@@ -20,10 +20,13 @@ def model():
     return random_model("llama")
 
 
-@pytest.mark.parametrize("kind, changes", [
-    ("mistral", {}),
-    ("gemma3_text", {"layer_types": ["sliding_attention", "full_attention"], "head_dim": 16}),
-])
+@pytest.mark.parametrize(
+    "kind, changes",
+    [
+        ("mistral", {}),
+        ("gemma3_text", {"layer_types": ["sliding_attention", "full_attention"], "head_dim": 16}),
+    ],
+)
 @pytest.mark.parametrize("margin, fast", [(20, False), (40, True)])
 def test_window_just_above_the_longest_prompt(kind, changes, margin, fast, questions):
     """離れた位置を見ない幅が、最も長いプロンプトより少しだけ長ければ、回答の途中で幅を超える。"""
@@ -37,6 +40,7 @@ def test_window_just_above_the_longest_prompt(kind, changes, margin, fast, quest
 @pytest.mark.parametrize("branch", ["read", "predict", "go_on"])
 def test_branch_that_fails(branch, model, questions, monkeypatch):
     """速い方法のどこで例外が起きても、traceback でなく、1 問ずつ解く。"""
+
     def fail(*args):
         raise NotImplementedError("このキャッシュにはない")
 
@@ -81,14 +85,17 @@ def test_pair_that_does_not_fit(model, questions, monkeypatch):
     check_plain_answers(solver)
 
 
-@pytest.mark.parametrize("device, dtype, difference, allowed", [
-    ("cpu", torch.float32, 2e-4, False),
-    ("cpu", torch.float32, 4e-6, True),
-    ("cuda", torch.float32, 0.008, True),  # TF32 で測った差
-    ("cuda", torch.float32, 0.2, False),
-    ("cuda", torch.bfloat16, 0.23, True),  # bf16 で測った差
-    ("cpu", torch.bfloat16, 0.4, False),
-])
+@pytest.mark.parametrize(
+    "device, dtype, difference, allowed",
+    [
+        ("cpu", torch.float32, 2e-4, False),
+        ("cpu", torch.float32, 4e-6, True),
+        ("cuda", torch.float32, 0.008, True),  # TF32 で測った差
+        ("cuda", torch.float32, 0.2, False),
+        ("cuda", torch.bfloat16, 0.23, True),  # bf16 で測った差
+        ("cpu", torch.bfloat16, 0.4, False),
+    ],
+)
 def test_tolerance(device, dtype, difference, allowed):
     """正確さを求めるのは CPU の fp32 だけ。TF32、半精度の順に大きく許す。"""
     model = SimpleNamespace(device=torch.device(device), dtype=dtype)

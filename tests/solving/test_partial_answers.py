@@ -162,20 +162,23 @@ def test_two_runs_on_one_output(llama_run):
     part.unlink()
 
 
-@pytest.mark.parametrize("change", [
-    {"adapter": "別のアダプタ"},
-    {"tokenizer_type": "AutoTokenizer"},
-    {"attn_implementation": "eager"},
-    {"model_files": "0" * 16},
-    {"load_in_4bit": False},
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adapter": "別のアダプタ"},
+        {"tokenizer_type": "AutoTokenizer"},
+        {"attn_implementation": "eager"},
+        {"model_files": "0" * 16},
+        {"load_in_4bit": False},
+    ],
+)
 def test_does_not_continue_another_run(change, llama_run):
     """条件の違う途中結果には続けない。何が違うかを言い、ファイルには触らない。"""
     part = partial(llama_run, "other.json", **change)
     before = part.read_text()
     options = "--max-questions", "6", "-o", "other.json"
     error = step("run_quiz", *options, cwd=llama_run, status=1).stderr.splitlines()[-1]
-    (key, value), = change.items()
+    ((key, value),) = change.items()
     assert error.startswith("エラー: ") and "other.json.part0" in error
     assert f"{key}: {value} → " in error
     assert part.read_text() == before
@@ -251,8 +254,10 @@ def test_bytes_of_a_part(four, tmp_path, capsys):
     path, part = tmp_path / "r.json", tmp_path / "r.json.part0"
     part.write_text('{"model": "模')  # 1 行目の途中で止まった
     first = Answer(2, "0: あ", "0", True, [0.5, 0.5], 0.25)
-    line = '{"ID": 2, "output": "0: あ", "out_str": "0", "hit": true, ' \
-           '"choice_probs": [0.5, 0.5], "seconds": 0.25}'
+    line = (
+        '{"ID": 2, "output": "0: あ", "out_str": "0", "hit": true, '
+        '"choice_probs": [0.5, 0.5], "seconds": 0.25}'
+    )
     with PartialAnswers(path, run_conditions, four, OneProcess()) as partial:
         partial.keep([first])
     assert part.read_text() == f'{{"model": "模型", "versions": {{"torch": "1"}}}}\n{line}'

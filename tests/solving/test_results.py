@@ -55,23 +55,28 @@ def test_tutorial_quiz(tmp_path):
     assert read_quiz([tmp_path / "quiz.json"]) == [question]
 
 
-@pytest.mark.parametrize("quiz, options, name", [
-    (["quiz.json"], {}, "result.json"),
-    (["quiz.json"], {"base": True}, "result-base.json"),
-    (["quiz-dev2.json"], {}, "result-dev2.json"),
-    (["x/quiz-dev2.json"], {"base": True}, "result-base-dev2.json"),
-    (["mine.json"], {"model": "./try1-out/"}, "result-try1-out-mine.json"),
-    (["quiz.json"], {"model": "a/b"}, "result-b.json"),
-    (["quiz.json", "quiz-dev2.json"], {}, "result-quiz+quiz-dev2.json"),
-    (["quiz.json"], {"rotations": True}, "result-rotations.json"),
-    (["quiz-dev2.json"], {"base": True, "blank_question": True}, "result-base-blank-dev2.json")])
+@pytest.mark.parametrize(
+    "quiz, options, name",
+    [
+        (["quiz.json"], {}, "result.json"),
+        (["quiz.json"], {"base": True}, "result-base.json"),
+        (["quiz-dev2.json"], {}, "result-dev2.json"),
+        (["x/quiz-dev2.json"], {"base": True}, "result-base-dev2.json"),
+        (["mine.json"], {"model": "./try1-out/"}, "result-try1-out-mine.json"),
+        (["quiz.json"], {"model": "a/b"}, "result-b.json"),
+        (["quiz.json", "quiz-dev2.json"], {}, "result-quiz+quiz-dev2.json"),
+        (["quiz.json"], {"rotations": True}, "result-rotations.json"),
+        (["quiz-dev2.json"], {"base": True, "blank_question": True}, "result-base-blank-dev2.json"),
+    ],
+)
 def test_default_names_do_not_collide(quiz, options, name):
     nothing = {"base": False, "model": None, "rotations": False, "blank_question": False}
     assert str(default_path(SimpleNamespace(quiz=quiz, **(nothing | options)))) == name
 
 
 def test_result_is_replaced_only_by_as_much(tmp_path):
-    """前の結果を置き換えるのは、同じモデルで、その問題をすべて解く実行だけ。ほかは、何が失われるかを言って断る。"""
+    """前の結果を置き換えるのは、同じモデルで、その問題をすべて解く実行だけ。ほかは、
+    何が失われるかを言って断る。"""
     questions = [Question(f"問い{i}?", ("あ", "い"), 1) for i in range(3)]
     answers = [Answer(i, "1: い", "1", True, [0.1, 0.9], 0.1) for i in range(3)]
     path = tmp_path / "result.json"
@@ -97,12 +102,15 @@ def test_result_is_replaced_only_by_as_much(tmp_path):
             check_output(tmp_path / name, questions, "m", "out")
 
 
-@pytest.mark.parametrize("output, log", [
-    ("result.json", "result.log"),
-    ("res-V0.1.json", "res-V0.1.log"),
-    ("res-V0.2.json", "res-V0.2.log"),
-    ("r[1].json", "r[1].log"),
-])
+@pytest.mark.parametrize(
+    "output, log",
+    [
+        ("result.json", "result.log"),
+        ("res-V0.1.json", "res-V0.1.log"),
+        ("res-V0.2.json", "res-V0.2.log"),
+        ("r[1].json", "r[1].log"),
+    ],
+)
 def test_log_has_a_name_of_its_own(output, log, tmp_path):
     """result.log の名前は結果の名前から決まり、ほかの結果とも、結果そのものとも重ならない。"""
     question = Question("動物は何でしょう?", ("ミズダコ", "クリオネ"), 1)
@@ -122,10 +130,20 @@ def test_full_width_answer(tmp_path):
 RATIOS = "2:3", "1:6", "1:3", "1:1"
 
 
-@pytest.mark.parametrize("answer, choices, label", [
-    ("1:3", RATIOS, ""), ("2:3", RATIOS, ""), ("2: 1:3", RATIOS, "2"), ("2:1:3", RATIOS, "2"),
-    ("3:00", ("2:30", "3:00", "3:30"), ""), ("1: 3:00", ("2:30", "3:00", "3:30"), "1"),
-    ("1", ("3", "1"), ""), ("1: 1", ("3", "1"), "1"), ("2:3", (), "2")])
+@pytest.mark.parametrize(
+    "answer, choices, label",
+    [
+        ("1:3", RATIOS, ""),
+        ("2:3", RATIOS, ""),
+        ("2: 1:3", RATIOS, "2"),
+        ("2:1:3", RATIOS, "2"),
+        ("3:00", ("2:30", "3:00", "3:30"), ""),
+        ("1: 3:00", ("2:30", "3:00", "3:30"), "1"),
+        ("1", ("3", "1"), ""),
+        ("1: 1", ("3", "1"), "1"),
+        ("2:3", (), "2"),
+    ],
+)
 def test_answer_that_is_a_choice_is_no_label(answer, choices, label):
     """番号を付けずに選択肢の文字だけを答えたら、番号とは読まない。"""
     assert read_label(answer, choices) == label
@@ -162,14 +180,21 @@ def test_line_of_result_says_whom_it_asked(llama_run, tmp_path):
 
 def test_summary_and_digits():
     questions = [Question(f"問い{i}?", ("あ", "い"), i % 2) for i in range(4)]
-    given = (("0: あ", "0", [0.9, 0.1]), ("0: あ", "0", [0.4, 0.6]), ("?", "", [0.2, 0.8]),
-             ("1: い", "1", [0.3, 0.7]))
-    answers = [Answer(i, text, label, label == str(i % 2), probs, 0.25)
-               for i, (text, label, probs) in enumerate(given)]
+    given = (
+        ("0: あ", "0", [0.9, 0.1]),
+        ("0: あ", "0", [0.4, 0.6]),
+        ("?", "", [0.2, 0.8]),
+        ("1: い", "1", [0.3, 0.7]),
+    )
+    answers = [
+        Answer(i, text, label, label == str(i % 2), probs, 0.25)
+        for i, (text, label, probs) in enumerate(given)
+    ]
     run = {"model": "m", "adapter": None, "training": None}
     assert summary_lines("r.json", questions, answers, run) == (
         "r.json: 正解率 0.500 (2/4)  読み取れない回答 1  番号の確率での正解率 0.750  1.0 秒\n"
-        "  解いたモデル: m (アダプタなし)")
+        "  解いたモデル: m (アダプタなし)"
+    )
     assert rounded([0.123456789, 1e-12]) == [0.123457, 1e-12]
 
 

@@ -36,22 +36,25 @@ def record(**changes):
     return before | changes
 
 
-@pytest.mark.parametrize("given, run, before, silent", [
-    (answers(), CPU, record(), True),
-    (answers(probability=0.9005), CPU, record(), True),
-    (answers(probability=0.902), CPU, record(), False),
-    (answers(wrong=1, probability=0.9), CPU, record(probability=0.89575), True),
-    (answers(wrong=2, probability=0.9), CPU, record(probability=0.8915), False),
-    (answers(), CPU, record(accuracy=0.985), False),
-    # 半精度や GPU では、大まかに
-    (answers(probability=0.902), GPU, record(dtype="torch.bfloat16"), True),
-    (answers(probability=0.93), GPU, record(dtype="torch.bfloat16"), False),
-    (answers(probability=0.902), CPU | {"hardware": "NVIDIA H100"}, record(), True),
-    # 別の問題、別の精度、記録がないときは、比べられない
-    (answers(probability=0.5), CPU, record(questions="0" * 16), True),
-    (answers(probability=0.5), GPU, record(), True),
-    (answers(probability=0.5), CPU, None, True),
-])
+@pytest.mark.parametrize(
+    "given, run, before, silent",
+    [
+        (answers(), CPU, record(), True),
+        (answers(probability=0.9005), CPU, record(), True),
+        (answers(probability=0.902), CPU, record(), False),
+        (answers(wrong=1, probability=0.9), CPU, record(probability=0.89575), True),
+        (answers(wrong=2, probability=0.9), CPU, record(probability=0.8915), False),
+        (answers(), CPU, record(accuracy=0.985), False),
+        # 半精度や GPU では、大まかに
+        (answers(probability=0.902), GPU, record(dtype="torch.bfloat16"), True),
+        (answers(probability=0.93), GPU, record(dtype="torch.bfloat16"), False),
+        (answers(probability=0.902), CPU | {"hardware": "NVIDIA H100"}, record(), True),
+        # 別の問題、別の精度、記録がないときは、比べられない
+        (answers(probability=0.5), CPU, record(questions="0" * 16), True),
+        (answers(probability=0.5), GPU, record(), True),
+        (answers(probability=0.5), CPU, None, True),
+    ],
+)
 def test_difference(given, run, before, silent):
     text = difference_from_training(before, QUESTIONS, given, run)
     assert (text is None) == silent, text

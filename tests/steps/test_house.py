@@ -8,11 +8,19 @@ import pytest
 from conftest import ROOT
 
 ROOMS = {"questions", "training", "solving", "scoring"}
-STEPS = {"convert_train": {"questions"}, "convert_eval": {"questions"}, "analysis": {"scoring"},
-         "run_quiz": {"solving", "questions"}}
+STEPS = {
+    "convert_train": {"questions"},
+    "convert_eval": {"questions"},
+    "analysis": {"scoring"},
+    "run_quiz": {"solving", "questions"},
+}
 # 部屋から部屋へ。学習曲線だけは、番号の確率を手順4の定義から借りる。
-BETWEEN = {("questions", "questions"), ("training", "questions"), ("solving", "questions"),
-           ("scoring", "questions")}
+BETWEEN = {
+    ("questions", "questions"),
+    ("training", "questions"),
+    ("solving", "questions"),
+    ("scoring", "questions"),
+}
 BORROWED = ("quiz.training.curve", "quiz.solving.one_by_one")
 
 

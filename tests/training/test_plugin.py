@@ -116,7 +116,8 @@ def test_two_trainings_do_not_share_a_folder(tmp_path):
 
 
 def test_stopped_at_the_very_end(llama_run, tmp_path, capsys):
-    """最後のチェックポイントを書いてから、アダプタを書き終えるまでに止まった学習は、余計に進めずに仕上げる。"""
+    """最後のチェックポイントを書いてから、アダプタを書き終えるまでに止まった学習は、
+    余計に進めずに仕上げる。"""
     work = shutil.copytree(llama_run, tmp_path / "work")
     out = work / "llama-qlora-out"
     adapter, report = (out / "adapter_model.safetensors").read_bytes(), read(out / RECORD)
