@@ -14,6 +14,7 @@ from quiz.questions.converted import (
     questions_digest,
     read_quiz,
     rotate,
+    spread_out,
     write_converted,
 )
 
@@ -91,6 +92,11 @@ def test_every_choice_comes_to_every_label():
 def test_blank():
     assert "問題:  \n" in blank(QUESTIONS)[0].prompt
     assert blank(QUESTIONS)[0].choices == QUESTIONS[0].choices
+
+
+def test_spread_out():
+    assert spread_out(list(range(10)), 4) == [0, 2, 5, 7]
+    assert spread_out([1, 2], 4) == [1, 2]
 
 
 def test_digest_is_that_of_the_former_version():
