@@ -92,12 +92,6 @@ def spread_out(questions, n):
     return [questions[i * len(questions) // n] for i in range(n)]
 
 
-def spread_out(questions, n):
-    """questions から、先頭に偏らないように、等間隔に n 問を選ぶ (n 問より少なければ、すべて)。"""
-    n = min(n, len(questions))
-    return [questions[i * len(questions) // n] for i in range(n)]
-
-
 def questions_digest(questions):
     """問うこと (プロンプトと正解) の並びの印。16 桁の 16 進数。"""
     asked = [(q.prompt, q.answer) for q in questions]
