@@ -13,8 +13,7 @@ from transformers import TrainerCallback
 
 from quiz.files import fail
 from quiz.model import encode_prompts
-from quiz.questions.choices import sample_questions
-from quiz.questions.converted import questions_digest
+from quiz.questions.converted import questions_digest, spread_out
 from quiz.solving.one_by_one import Labels
 
 MAX_QUESTIONS = 200
@@ -59,7 +58,7 @@ class Curve(TrainerCallback):
         self.trainer = trainer
         self.rows = cfg.micro_batch_size  # 学習がメモリに入るなら、評価も入る
         tokenizer = trainer.processing_class
-        questions = sample_questions(questions, MAX_QUESTIONS)
+        questions = spread_out(questions, MAX_QUESTIONS)
         prompts = encode_prompts(tokenizer, cfg.base_model, [q.prompt for q in questions])
         # 学習の行より長い問題は、測らない。
         fitting = [(q, p) for q, p in zip(questions, prompts) if len(p) < cfg.sequence_len]

@@ -64,16 +64,16 @@ def test_leak_is_reported(tmp_path):
     full_width = BOB["question"].replace("?", "？")
     write_rows(tmp_path / "train_questions.json", BOB | {"question": full_width})
     write_rows(tmp_path / "dev.json", BOB, CLIONE)
-    missing = step("convert_eval", "dev.json", cwd=tmp_path).stdout
+    missing = step("convert_eval", "dev.json", cwd=tmp_path).stderr
     assert "train-5-inst.json がないので" in missing
     step("convert_train", "train_questions.json", cwd=tmp_path)
-    found = step("convert_eval", "dev.json", cwd=tmp_path).stdout
+    found = step("convert_eval", "dev.json", cwd=tmp_path).stderr
     assert "1 問は train-5-inst.json にもあります" in found
     (tmp_path / "train-5-inst.json").rename(tmp_path / "mine.json")
     mine = ("convert_eval", "dev.json", "--train", "mine.json")
-    assert "1 問は mine.json にもあります" in step(*mine, cwd=tmp_path).stdout
+    assert "1 問は mine.json にもあります" in step(*mine, cwd=tmp_path).stderr
     write_rows(tmp_path / "dev.json", CLIONE)
-    assert "注意" not in step(*mine, cwd=tmp_path).stdout
+    assert "注意" not in step(*mine, cwd=tmp_path).stderr
 
 
 @pytest.mark.parametrize("trained, asked", [
@@ -83,7 +83,7 @@ def test_nearly_the_same_question_is_said_to_be_nearly(trained, asked, tmp_path)
     write_rows(tmp_path / "train.json", BOB | {"question": trained})
     write_rows(tmp_path / "dev.json", BOB | {"question": asked})
     step("convert_train", "train.json", cwd=tmp_path)
-    found = step("convert_eval", "dev.json", cwd=tmp_path).stdout
+    found = step("convert_eval", "dev.json", cwd=tmp_path).stderr
     assert "1 問は train-5-inst.json にもあります (ほぼ同じ問題文も数えます)" in found
 
 
