@@ -6,7 +6,7 @@
     python analysis.py --errors                           # 番号の偏り、確信度、自信のある間違い
     python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
-読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの形 (hit と out_str だけ) でもよい。
+読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの形でもよい。
 1 行目はチュートリアルと同じ「ファイル名 : 正解率」、2 行目はその内訳。「番号の確率」は確率が最大の
 番号を答えとした正解率。生成の正解率より高ければ、知ってはいるが書式を守れていない。
 読めない結果は、それを言って除く。名前を書いた結果が読めなければ、終了コードは 1 になる。
@@ -18,49 +18,55 @@ from pathlib import Path
 from quiz.command import Parser, start
 from quiz.files import fail, write
 from quiz.scoring.compare import make_tables
-from quiz.scoring.figure import curves_of, plot
+from quiz.scoring.figure import plot
 from quiz.scoring.mistakes import mistakes
 from quiz.scoring.page import page
-from quiz.scoring.read_results import read_results, unfinished
+from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import beside_published, make_rows
 from quiz.scoring.text import markdown, summary_lines
 
 
 def main():
     args = read_arguments()
-    paths = find_paths(args)
 
     # 読めない結果は除く。1 つも読めなければ終わる
-    results, problems = read_results(paths)
+    results, problems = read_results(find_paths(args))
     if problems and not results:
         fail(" ".join(problems))
-    warn(problems, results, unfinished(paths))
+    warn(results, problems)
 
     # 表の中身。図も同じものから描く
+    with_tables = args.table or args.published
     rows = make_rows(results)
     if args.published:
         rows = beside_published(rows)
-    show_tables = args.table or args.published
-    tables = make_tables(rows) if show_tables or args.plot else []
+    tables = []
+    if with_tables or args.plot:
+        tables = make_tables(rows)
 
     # ファイルを書いてから、表示する
     if args.plot:
         suffix = Path(args.plot).suffix[1:]
-        write(args.plot, [plot(tables, curves_of(results), suffix)])
+        save(args.plot, plot(tables, results, suffix))
     if args.html:
-        write(args.html, [page(results)])
-    if show_tables:
+        save(args.html, page(results))
+    if with_tables:
         print(markdown(tables, bool(args.table or results), args.published), end="")
     for result in results:
         if args.errors:
             print(mistakes(result))
-        elif not show_tables:
+        elif not with_tables:
             print(summary_lines(result, args.genre))
-    for path in filter(None, (args.plot, args.html)):
-        print(f"{path} を書きました")
 
+    # 名前を書いた結果が読めないのは、打ち間違いかもしれない
     if problems and args.results:
         fail("読めない結果がありました (上の注意)。")
+
+
+def save(path, content):
+    """ファイルを書き、そう言う。"""
+    write(path, [content])
+    print(f"{path} を書きました")
 
 
 def read_arguments():
@@ -72,6 +78,7 @@ def read_arguments():
         nargs="*",
         help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる",
     )
+    # 出すもの
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
     parser.add_argument(
         "--table",
@@ -88,6 +95,7 @@ def read_arguments():
         action="store_true",
         help="番号の偏り、確信度と正解率、自信のある間違いを出す",
     )
+    # 書くファイル
     parser.add_argument(
         "--plot",
         metavar="FILE",
@@ -116,27 +124,37 @@ def find_paths(args):
     # result* と打つと result.log も混じる。同じファイルは 1 度だけ
     named = [path for path in args.results if not path.endswith(".log")]
     paths = list(dict.fromkeys(named)) or sorted(map(str, Path().glob("result*.json")))
-    if not paths and (not args.published or args.errors or args.html):
-        parts = "、".join(unfinished([]))
-        also = f" (解きかけ: {parts})" if parts else ""
-        fail(f"result*.json がありません{also}。先に手順4を実行してください: python run_quiz.py")
+    # 公開の表だけなら、結果がなくても出せる
+    if not paths and not args.published:
+        parts = "、".join(unfinished()) or "なし"
+        fail(
+            f"result*.json がありません (解きかけ: {parts})。"
+            "先に手順4を実行してください: python run_quiz.py"
+        )
     return paths
 
 
-def warn(problems, results, parts):
+def unfinished():
+    """ここにある、解きかけの結果のファイル (result.json.part0 など)。"""
+    # 手順4は、プロセスごとに 1 つ書き、終われば消す
+    return sorted(map(str, Path().glob("*.json.part[0-9]*")))
+
+
+def warn(results, problems):
     """読めない結果、書き換えられた結果、解きかけの結果を、stderr で言う。"""
     # stdout は、表だけを別のファイルに残せるように
     notes = [f"{problem} この結果は除きます。" for problem in problems]
     for result in results:
-        if result.regraded:
-            line, *others = result.regraded
+        lines = result.regraded
+        if lines:
             notes.append(
-                f"{result.path}:{line}: 書いてある hit か out_str が、回答と合いません (ほかに "
-                f"{len(others)} 件)。回答と正解から採点し直しました。"
+                f"{result.path}:{lines[0]}: 書いてある hit か out_str が、回答と合いません "
+                f"(ほかに {len(lines) - 1} 件)。回答と正解から採点し直しました。"
             )
-    for part in parts:
+    for part in unfinished():
         notes.append(f"{part}: 手順4の途中です。同じコマンドをもう一度打つと、続きから解きます。")
-    sys.stderr.writelines(f"注意: {note}\n" for note in notes)
+    for note in notes:
+        print(f"注意: {note}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""手順3の YAML とアダプタ: YAML を読み、どのモデルとアダプタに問うかを決め、アダプタの記録
-(training.json) と照らし合わせる。"""
+"""手順3の YAML とアダプタ。
+
+YAML を読み、どのモデルとアダプタに問うかを決め、アダプタの記録 (training.json) と照らし合わせる。
+"""
 
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -11,12 +13,21 @@ from quiz.files import fail, read_records, read_text
 from quiz.prompt import read_question
 
 WEIGHTS = "adapter_model.safetensors"
-RECORD = "training.json"  # アダプタの隣に残す、学習の記録
+# アダプタの隣に残す、学習の記録
+RECORD = "training.json"
 
-# 答えに関わる設定。手順3ではコマンドラインでも変えられるので、手順4は YAML
-# ではなく学習の記録に従う。
+# 答えに関わる設定。手順3ではコマンドラインでも変えられるので、手順4は YAML ではなく
+# 学習の記録に従う。
 FOLLOWED = ("load_in_4bit", "tokenizer_type", "attn_implementation", "bf16", "fp16")
 
+# 基のモデルの印に入れるファイル: 設定、トークナイザ、重み
+MODEL_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "*.safetensors",
+    "pytorch_model*.bin",
+)
 # 重みのファイルは大きいので、印は、等間隔の 16 か所を 1 MiB ずつ読んで作る。
 SAMPLES = 16
 SAMPLE_BYTES = 2**20
@@ -44,19 +55,8 @@ class TrainingRecord:
     self_check: dict | None = None  # 学習の終わりに自分に問うた結果 (training/curve.py)
 
 
-# 記録を読むときに確かめる、必ずある項目とその型
-KINDS = {
-    "base_model": str,
-    "train_files": dict,
-    "settings": dict,
-    "finished": bool,
-    "steps_done": int,
-    "steps_planned": int,
-}
-
-
 def read_config(path):
-    """Axolotl の YAML を読んで dict を返す。"""
+    """Axolotl の YAML を読んで dict を返す。base_model と output_dir は文字。"""
     text = read_text(path, "YAML の場所を確かめてください。")
     try:
         config = yaml.safe_load(text)
@@ -64,12 +64,11 @@ def read_config(path):
         mark = getattr(e, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         fail(f"{path}:{line}: YAML として読めません。字下げと : の後の空白を確かめてください。")
-    required = ("base_model", "output_dir")
-    if not isinstance(config, dict) or not all(isinstance(config.get(k), str) for k in required):
-        fail(
-            f"{path}:1: base_model か output_dir がありません。元の qlora-opencalm.yml "
-            "と比べてください。"
-        )
+
+    given = config if isinstance(config, dict) else {}
+    for key in ("base_model", "output_dir"):
+        if not isinstance(given.get(key), str):
+            fail(f"{path}:1: {key} がありません。元の qlora-opencalm.yml と比べてください。")
     return config
 
 
@@ -79,36 +78,38 @@ def read_record(adapter):
     todo = "別の output_dir で、手順3をやり直してください。"
     if not path.exists():
         return None
+
+    # 項目は、前の版では少なく、後の版では多いかもしれない
     _, saved = next(read_records(path, todo), (1, {}))
-    broken = [key for key, kind in KINDS.items() if not isinstance(saved.get(key), kind)]
-    if broken:
-        fail(f"{path}: 学習の記録が壊れています。{todo}")
     known = TrainingRecord.__dataclass_fields__
     values = {key: value for key, value in saved.items() if key in known}
-    return TrainingRecord(**{"example": None, **values})
+    try:
+        return TrainingRecord(**{"example": None, **values})
+    except TypeError:
+        fail(f"{path}: 学習の記録が壊れています。{todo}")
 
 
 def file_digest(path):
     """ファイルの中身の印。なければ None。"""
-    if not Path(path).is_file():
-        return None
-    return sha256(Path(path).read_bytes()).hexdigest()
+    file = Path(path)
+    return sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def base_digest(base):
-    """基のモデルの、設定とトークナイザと重みのファイルの印。名前が同じでも、中身が替われば変わる。
+    """基のモデルの、設定とトークナイザと重みのファイルの印。
 
-
+    名前が同じでも、中身が替われば変わる。
     """
     from transformers.utils import cached_file
 
     folder = Path(cached_file(base, "config.json")).parent
-    names = ["config.json", "tokenizer.json", "tokenizer_config.json"]
-    weights = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    paths = []
+    for pattern in MODEL_FILES:
+        paths += folder.glob(pattern)
+
     mark = sha256()
-    for path in sorted([*map(folder.joinpath, names), *weights]):
-        if not path.is_file():
-            continue
+    for path in sorted(paths):
+        # 名前と大きさと、とびとびの中身
         size = path.stat().st_size
         mark.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as f:
@@ -119,13 +120,13 @@ def base_digest(base):
 
 
 def same_model(base, trained_on, adapter):
-    """アダプタを学習した基のモデル trained_on が base か。フォルダなら、名前ではなく実体で比べる。
+    """アダプタを学習した基のモデル trained_on が base か。
 
-
+    フォルダなら、名前ではなく実体で比べる。
     """
     if base == trained_on:
         return True
-    # 相対パスは、学習したとき (output_dir のある所) から見たもの。
+    # 相対パスは、学習したとき (output_dir のある所) から見たもの
     places = [Path(trained_on), Path(adapter).resolve().parent / trained_on]
     return Path(base).is_dir() and any(p.is_dir() and p.samefile(base) for p in places)
 
@@ -136,54 +137,47 @@ def find_model(config, config_path, model=None, use_base=False):
     model は --model の値で、アダプタのフォルダでも、モデルのフォルダや名前でもよい。
     """
     base = config["base_model"]
-    if model:
-        looks_like_path = model.startswith((".", "/"))
-        if Path(model).is_file() or (looks_like_path and not Path(model).is_dir()):
-            fail(f"--model {model} というフォルダはありません。場所を確かめてください。")
-        if use_base:
-            fail(
-                "--base と --model は、どちらか 1 つにしてください (学習前のモデルなら --base "
-                "だけ)。"
-            )
-        if not Path(model, "adapter_config.json").exists():
-            return model, None
+    if model and use_base:
+        fail("--base と --model は、どちらか 1 つにしてください (学習前のモデルなら --base だけ)。")
     if use_base:
         return base, None
 
+    # アダプタのフォルダでなければ、モデルのフォルダか、Hub の名前
+    if model and not Path(model, "adapter_config.json").exists():
+        if Path(model).is_file() or (model.startswith((".", "/")) and not Path(model).is_dir()):
+            fail(f"--model {model} というフォルダはありません。場所を確かめてください。")
+        return model, None
+
+    # 学習の終わったアダプタか
     adapter = model or config["output_dir"]
     launch = f"accelerate launch -m axolotl.cli.train {config_path}"
-    check_finished(adapter, launch, named=bool(model))
+    record = read_record(adapter)
+    if record and not record.finished:
+        fail(
+            f"{adapter} の学習は途中です ({record.steps_done}/{record.steps_planned} ステップ)。"
+            f"始めたときと同じコマンドで続けてください: {launch} "
+            f"(途中のものに解かせるなら --model {adapter}/checkpoint-...)。"
+        )
     todo = f"先に手順3の学習をしてください: {launch} (学習前のモデルなら --base)。"
     for name in ("adapter_config.json", WEIGHTS):
         if not Path(adapter, name).exists():
             fail(f"{Path(adapter, name)} がありません。{todo}")
+
+    # YAML のモデルのアダプタか
     _, saved = next(read_records(Path(adapter, "adapter_config.json"), todo))
     trained_on = saved.get("base_model_name_or_path") or ""
     if not same_model(base, trained_on, adapter):
         fail(
             f"{adapter} は {trained_on} 用のアダプタで、{config_path} の base_model は {base} "
-            "です。"
-            "そろえるか、学習し直してください。"
+            "です。そろえるか、学習し直してください。"
         )
     return base, adapter
 
 
-def check_finished(adapter, launch, named):
-    """学習が途中のアダプタなら、続け方を言って終わる。named は --model で名指したか。"""
-    record = read_record(adapter)
-    if not record or record.finished:
-        return
-    more = f" --output_dir {adapter} ..." if named else ""
-    fail(
-        f"{adapter} の学習は途中です ({record.steps_done}/{record.steps_planned} ステップ)。"
-        f"始めたときと同じコマンドで続けてください: {launch}{more} "
-        f"(途中のものに解かせるなら --model {adapter}/checkpoint-...)。"
-    )
-
-
 def as_trained(config, adapter):
-    """config のうち、答えに関わる設定を、アダプタを学習したときのものにする。記録がなければ、
-    そのまま。
+    """config のうち、答えに関わる設定を、アダプタを学習したときのものにする。
+
+    記録がなければ、そのまま。
     """
     record = read_record(adapter) if adapter else None
     if record is None:
@@ -192,12 +186,12 @@ def as_trained(config, adapter):
 
 
 def check_base(base, adapter):
-    """基のモデルのファイルが、アダプタを学習したときのものでなければ終わる。記録がなければ、
-    確かめない。
+    """基のモデルのファイルが、アダプタを学習したときのものでなければ終わる。
+
+    記録がなければ、確かめない。
     """
     record = read_record(adapter)
-    before = record.base_files if record else None
-    if before and before != base_digest(base):
+    if record and record.base_files not in (None, base_digest(base)):
         fail(
             f"{base} のファイルが、{adapter} を学習したときと違います。"
             "元のモデルに戻すか、別の output_dir で手順3をやり直してください。"
@@ -211,10 +205,10 @@ def check_adapter(adapter, quiz=()):
     """
     record = read_record(adapter)
     if record is None:
-        return [
-            f"{Path(adapter, RECORD)} がないので、{adapter} "
-            "をこの書式で最後まで学習したのか確かめられません。"
-        ]
+        missing = Path(adapter, RECORD)
+        return [f"{missing} がないので、この書式で最後まで学習したのか確かめられません。"]
+
+    # 学習に使った 1 件が、今の書式で読めるか
     try:
         read_question(record.example)
     except (ValueError, KeyError, TypeError):
@@ -223,12 +217,14 @@ def check_adapter(adapter, quiz=()):
             "手順1からやり直してください。"
         )
 
+    # 学習用ファイルが変わっていないか (もうなければ、比べない)
     notes = []
     for path, before in record.train_files.items():
         if file_digest(path) not in (before, None):
             notes.append(
                 f"{adapter} は、今の {path} ではなく、書き換える前のもので学習したアダプタです。"
             )
+    # 学習した問題に問うのではないか
     for path in quiz:
         if file_digest(path) in record.train_files.values():
             notes.append(f"{path} は {adapter} の学習に使った問題です。正解率は実力を表しません。")

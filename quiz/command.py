@@ -24,6 +24,7 @@ class Once(argparse.Action):
     used = False
 
     def __call__(self, parser, namespace, values, option_string=None):
+        # 引数ごとに 1 つのオブジェクトが、使ったことを覚えている
         if self.used:
             parser.error(f"{option_string} が 2 度あります (書けるのは 1 度だけ)")
         self.used = True
@@ -39,6 +40,7 @@ class Parser(argparse.ArgumentParser):
         self.register("action", None, Once)
 
     def error(self, message):
+        # 初めに当てはまるものを、日本語にする
         for english, japanese in WORDS.items():
             if re.fullmatch(english, message):
                 message = re.sub(english, japanese, message)
@@ -47,30 +49,30 @@ class Parser(argparse.ArgumentParser):
 
 
 def start(main):
-    """main() を実行する。Ctrl-C でも、読む相手 (| head など) が先に終わっても、traceback
-    を出さない。
+    """main() を実行する。
+
+    Ctrl-C でも、読む相手 (| head など) が先に終わっても、traceback を出さない。
     """
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        # この後に Python が stdout を閉じるときにも、同じ例外が出ないように。
+        # この後に Python が stdout を閉じるときにも、同じ例外が出ないように
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         fail(
-            "中断しました。同じコマンドをもう一度実行してください (手順3と手順4は、"
-            "続きから始まります)。"
+            "中断しました。同じコマンドをもう一度実行してください "
+            "(手順3と手順4は、続きから始まります)。"
         )
 
 
-def whole_number(low, high=None):
+def whole_number(low, high=10**9):
     """low 以上 high 以下の整数だけを受け付ける、argparse の type。"""
-    limits = f"{low} 以上" if high is None else f"{low} 以上 {high} 以下"
 
     def convert(text):
         number = int(text) if text.isdecimal() else -1
-        if number < low or (high is not None and number > high):
-            raise argparse.ArgumentTypeError(f"{limits}の整数にしてください")
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{low} 以上 {high} 以下の整数にしてください")
         return number
 
     return convert

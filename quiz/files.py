@@ -68,7 +68,11 @@ def read_text(path, todo):
 
 
 def what_is(raw, error):
-    """UTF-8 として読めないバイト列 raw が、何であるか。error は読んだときの UnicodeDecodeError。"""
+    """UTF-8 として読めないバイト列 raw が、何であるか。
+
+    error は、読んだときの UnicodeDecodeError。
+    """
+    # 先頭の印、途切れた文字、別の文字コードの順に調べる
     for mark, kind in KINDS.items():
         if raw.startswith(mark):
             return kind
@@ -83,7 +87,7 @@ def what_is(raw, error):
 def explain(text, error):
     """JSON として読めない text の、誤りの説明。"""
     rest = text[error.pos :].rstrip()
-    # 書きかけの文字列か、あと数文字で終わるのに閉じていないもの。
+    # 書きかけの文字列か、あと数文字で終わるのに閉じていないもの
     unclosed = len(rest) < 6 and not rest.endswith(("]", "}"))
     if error.pos and (error.msg.startswith("Unterminated") or unclosed):
         return f"ファイルが{CUT}"
@@ -95,51 +99,57 @@ def read_records(path, todo):
 
     読めなければ、todo (次にすること) を言って終わる。BOM、CRLF、空の行、余分なカンマは許す。
     """
+    # 取得に失敗したファイルに多いもの
     text = read_text(path, todo)
     body = text.strip()
     if not body:
         fail(f"{path}:1: ファイルが空です。{todo}")
     if body.startswith("<"):
         fail(f"{path}:1: JSON ではなく HTML のページです。{todo}")
+
+    # 1 件ずつ読む。counted までの行は数えた
     decoder = json.JSONDecoder()
     line = 1
+    counted = 0
     position = BETWEEN.match(text).end()
-    counted = 0  # ここまでの行は数えた
     while position < len(text):
         line += text.count("\n", counted, position)
         counted = position
         try:
             record, position = decoder.raw_decode(text, position)
-            # 片方だけのサロゲート (\ud800 など) は文字ではなく、UTF-8 で書けない。
-            if "\\ud" in text[counted:position].lower():
-                json.dumps(record, ensure_ascii=False).encode()
+            # 片方だけのサロゲート (\ud800 など) は文字ではなく、UTF-8 で書けない
+            json.dumps(record, ensure_ascii=False).encode()
         except json.JSONDecodeError as e:
             fail(f"{path}:{e.lineno}: {explain(text, e)}。{todo}")
-        except (RecursionError, ValueError) as e:  # 深すぎる入れ子、長すぎる数、文字でないもの
+        except (RecursionError, ValueError) as e:
+            # 深すぎる入れ子、長すぎる数、文字でないもの
             fail(f"{path}:{line}: JSON として読めません ({type(e).__name__})。{todo}")
         if not isinstance(record, dict):
             fail(f"{path}:{line}: 1 件は {{...}} の形でなければなりません。{todo}")
         yield line, record
         position = BETWEEN.match(text, position).end()
+
     if body.startswith("[") and not body.endswith("]"):
         last = text.count("\n") + 1
         fail(f"{path}:{last}: ファイルが{CUT} (配列の終わりの ] がない)。{todo}")
 
 
 def lock(path, busy):
-    """path (ファイルかフォルダ) を、このプロセスが終わるまで占める。ほかのプロセスのものなら、busy
-    を言って終わる。
+    """path (ファイルかフォルダ) を、このプロセスが終わるまで占める。
+
+    ほかのプロセスのものなら、busy を言って終わる。
     """
     try:
-        # 開いたままにする: プロセスが終われば、どう終わっても解ける。
+        # 開いたままにする: プロセスが終われば、どう終わっても解ける
         handle = os.open(path, os.O_RDONLY)
-        # 取り残された子が、占め続けないように。
+        # 取り残された子が、占め続けないように
         os.register_at_fork(after_in_child=lambda: os.close(handle))
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         fail(busy)
     except OSError:
-        pass  # ロックのないファイルシステム
+        # ロックのないファイルシステム
+        pass
 
 
 def write(path, chunks):
@@ -147,19 +157,23 @@ def write(path, chunks):
 
     隣に書いてから改名するので、途中で止まっても元のファイルは残る。
     """
-    target = Path(os.path.realpath(path))  # シンボリックリンクなら、リンクの先を書く
-    if target.exists() and not target.is_file():
+    # シンボリックリンクなら、リンクの先を書く。改名なら、書き込めないファイルも替えられてしまう
+    target = Path(path).resolve()
+    exists = target.exists()
+    if exists and not target.is_file():
         fail(f"{path} はファイルではありません。ファイルの名前にしてください。")
-    if target.exists() and not target.stat().st_mode & stat.S_IWUSR:
+    if exists and not target.stat().st_mode & stat.S_IWUSR:
         fail(f"{path} は書き込めないファイルです (chmod u+w {path} で書き込めるようになります)。")
+
+    # 隣に書いてから改名する
     temporary = Path(f"{target}.tmp")
     try:
         with temporary.open("wb") as f:
             for chunk in chunks:
                 f.write(chunk.encode(errors="replace") if isinstance(chunk, str) else chunk)
-            if target.exists():
+            if exists:
                 shutil.copymode(target, temporary)
-            # 改名の直後に電源が落ちても、中身があるように。
+            # 改名の直後に電源が落ちても、中身があるように
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, target)

@@ -26,10 +26,12 @@ def quiet(base):
 
     base が手元のフォルダなら、ネットワークも使わせない。
     """
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    os.environ["HF_HUB_VERBOSITY"] = "error"
-    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    os.environ |= {
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DISABLE_SAFETENSORS_CONVERSION": "1",
+        "HF_HUB_VERBOSITY": "error",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
     if Path(base).is_dir():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
@@ -37,54 +39,52 @@ def quiet(base):
     warnings.filterwarnings("ignore", module="bitsandbytes")
     import transformers
 
-    transformers.logging.disable_progress_bar()  # 重みの取得の進み具合は見せる
+    # 重みを読み込む進み具合は隠し、取得の進み具合は見せる
+    transformers.logging.disable_progress_bar()
 
 
 def load_tokenizer(base, config):
     """学習と同じトークナイザを読む。YAML の tokenizer_type と trust_remote_code に従う。"""
     import transformers
 
+    # トークナイザのクラスが違えば、同じファイルからでもトークン列が変わる
     tokenizer_class = getattr(transformers, config.get("tokenizer_type") or "AutoTokenizer")
     trust = bool(config.get("trust_remote_code"))
     tokenizer = tokenizer_class.from_pretrained(base, trust_remote_code=trust)
+    # Axolotl も、pad がなければ EOS で詰める
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
 
 def encode_prompts(tokenizer, base, prompts):
-    """プロンプトをトークン列のリストにする。モデルの tokenizer.json そのものの結果と違えば終わる。
+    """プロンプトをトークン列のリストにする。
 
-
+    モデルの tokenizer.json そのものの結果と違えば終わる。
     """
     from tokenizers import Tokenizer
     from transformers.utils import cached_file
 
+    # 長さのそろえ方や切り方が書いてあっても、使わない
     raw = Tokenizer.from_file(cached_file(base, "tokenizer.json"))
     raw.no_padding()
     raw.no_truncation()
-    encoded = []
-    # まとめて渡すと、途中の結果が問題の何十倍ものメモリを使うので、1,000 問ずつ。
-    for i in range(0, len(prompts), 1000):
-        chunk = prompts[i : i + 1000]
-        expected = [e.ids for e in raw.encode_batch_fast(chunk, add_special_tokens=False)]
-        if tokenizer(chunk, add_special_tokens=False)["input_ids"] != expected:
-            fail(
-                f"{base} のトークン列が tokenizer.json と違います。"
-                "tokenizer_type を PreTrainedTokenizerFast にして学習してください。"
-            )
-        encoded += tokenizer(chunk)["input_ids"]
-    return encoded
+    expected = [e.ids for e in raw.encode_batch_fast(prompts, add_special_tokens=False)]
+    if tokenizer(prompts, add_special_tokens=False)["input_ids"] != expected:
+        fail(
+            f"{base} のトークン列が tokenizer.json と違います。"
+            "tokenizer_type を PreTrainedTokenizerFast にして学習してください。"
+        )
+    return tokenizer(prompts)["input_ids"]
 
 
 def precision(bf16, fp16, capability):
-    """計算の精度。bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら
-    None)。
+    """計算の精度。
+
+    bf16 と fp16 は YAML の値、capability は GPU の compute capability (CPU なら None)。
     """
-    if capability is None:
+    if capability is None or (bf16 is False and fp16 is not True):
         return "float32"
-    if bf16 is False and fp16 is not True:
-        return "float32"
-    # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す。
+    # torch.cuda.is_bf16_supported() は、T4 のように遅い代用しかない GPU でも True を返す
     if fp16 is True or capability < (8, 0):
         return "float16"
     return "bfloat16"
@@ -93,8 +93,8 @@ def precision(bf16, fp16, capability):
 def attention(config, model_config):
     """注意の計算のしかた (transformers の attn_implementation)。config は YAML の dict。
 
-    Gemma 2 は注意の値を softcapping で抑える。sdpa はこれを黙って省き、別の答えになるので、eager
-    にする。
+    Gemma 2 は注意の値を softcapping で抑える。sdpa はこれを黙って省き、別の答えになるので、
+    eager にする。
     """
     if getattr(model_config.get_text_config(), "attn_logit_softcapping", None):
         return "eager"
@@ -129,8 +129,9 @@ def empty_model(model_config, config):
 
 
 def load_model(base, adapter, config, device):
-    """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。load_in_4bit なら nf4
-    に量子化する。
+    """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。
+
+    load_in_4bit なら nf4 に量子化する。
     """
     import torch
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
@@ -138,18 +139,22 @@ def load_model(base, adapter, config, device):
     device = torch.device(device)
     capability = None
     if device.type == "cuda":
-        # LoRA は fp32 で計算する。Ampere 以降では TF32 の方がずっと速い。
+        # LoRA は fp32 で計算する。Ampere 以降では TF32 の方がずっと速い
         torch.set_float32_matmul_precision("high")
         capability = torch.cuda.get_device_capability(device)
     dtype = getattr(torch, precision(config.get("bf16"), config.get("fp16"), capability))
+
+    # 量子化は、Axolotl が学習のときに使う設定と同じ
     quantization = None
-    if config.get("load_in_4bit"):  # Axolotl が学習のときに使う設定と同じ
+    if config.get("load_in_4bit"):
         quantization = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
+
+    # 重み
     model_config = read_model_config(base, config)
     model, found = AutoModelForCausalLM.from_pretrained(
         base,
@@ -160,10 +165,12 @@ def load_model(base, adapter, config, device):
         output_loading_info=True,
         trust_remote_code=bool(config.get("trust_remote_code")),
     )
-    if found["missing_keys"]:  # transformers は、ない重みを黙って乱数で埋める
-        raise ValueError(f"重み {sorted(found['missing_keys'])[0]} がありません")
+    # transformers は、ない重みを黙って乱数で埋める
+    if found["missing_keys"]:
+        raise ValueError(f"重み {min(found['missing_keys'])} がありません")
+
     compute_exactly(model)
-    # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう。
+    # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう
     model.generation_config = GenerationConfig()
     if adapter:
         model = attach_adapter(model, adapter)
@@ -187,17 +194,22 @@ def attach_adapter(model, adapter):
     from peft import PeftConfig, PeftModel
     from safetensors.torch import load_file
 
+    # dropout は、解くときには使わない。MoE のモデルには、0 でないと付けられない
     lora = PeftConfig.from_pretrained(adapter)
-    lora.lora_dropout = 0.0  # 解くときには使わない。MoE のモデルには、0 でないと付けられない
+    lora.lora_dropout = 0.0
     model = PeftModel.from_pretrained(model, adapter, config=lora)
+
+    # 名前: ファイルにあるものと、モデルの置き場所
     saved = load_file(Path(adapter, WEIGHTS))
     placed = adapter_tensors(model)
-    homeless = sorted(saved.keys() - placed.keys())
-    empty = sorted(placed.keys() - saved.keys())
+    homeless = saved.keys() - placed.keys()
+    empty = placed.keys() - saved.keys()
     if homeless:
-        raise AdapterMismatch(f"{len(homeless)} 個のテンソル ({homeless[0]} など) の置き場所がない")
+        raise AdapterMismatch(f"{min(homeless)} などのテンソルの置き場所がない")
     if empty:
-        raise AdapterMismatch(f"{len(empty)} 個のテンソル ({empty[0]} など) が足りない")
+        raise AdapterMismatch(f"{min(empty)} などのテンソルが足りない")
+
+    # 中身
     for name, tensor in saved.items():
         there = placed[name].cpu()
         if not torch.equal(there, tensor.to(there.dtype)):
@@ -206,44 +218,31 @@ def attach_adapter(model, adapter):
 
 
 def why_unreadable(base, error):
-    """base (手元のフォルダか Hub の名前) のモデルを読めない理由と、次にすること。error
-    はライブラリの例外。
+    """モデルを読めない理由と、次にすること。
+
+    base は手元のフォルダか Hub の名前、error はライブラリの例外。
     """
     from httpx import HTTPError
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     is_folder = Path(base).is_dir()
     if str(base).startswith((".", "/")) and not is_folder:
         return "そのフォルダはありません。場所を確かめてください"
-    # transformers は、Hub の例外を別の例外に包む。
-    chain = [error]
-    while cause := chain[-1].__cause__ or chain[-1].__context__:
-        chain.append(cause)
-    if any(isinstance(e, (GatedRepoError, RepositoryNotFoundError)) for e in chain):
+    # つながらないときの例外はいろいろで、RuntimeError (閉じた接続) のこともある
+    if isinstance(error, (OSError, HTTPError, RuntimeError)) and not is_folder:
         return (
-            "Hub にその名前のモデルがないか、承認が要ります。名前 (手元のフォルダならその場所) "
-            "を"
-            "確かめてください (承認の要るモデルは、先に hf auth login)"
-        )
-    # つながらないときの例外はいろいろで、最後は RuntimeError (閉じた接続) のこともある。
-    lost = any(
-        isinstance(e, (OSError, HTTPError)) or "client has been closed" in str(e) for e in chain
-    )
-    if lost and not is_folder:
-        return (
-            "Hub から取得できません。名前 (手元のフォルダならその場所) "
-            "とネットワークを確かめて、"
-            "同じコマンドをもう一度実行してください"
+            "Hub から取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめて、"
+            "同じコマンドをもう一度実行してください (モデルによっては承認が要ります: hf auth login)"
         )
     return f"{reason(error)}。base_model と output_dir を確かめてください"
 
 
 def load(base, adapter, config, device, prompts):
     """(tokenizer, model, prompts のトークン列のリスト) を返す。読めなければ 1 行で終わる。"""
+    # 名前が同じでも、中身の違うモデルかもしれない
     if adapter:
         check_base(base, adapter)
     try:
-        # 重みを読む前に、トークナイザの間違いが分かる。
+        # 重みを読む前に、トークナイザの間違いが分かる
         tokenizer = load_tokenizer(base, config)
         encoded = encode_prompts(tokenizer, base, prompts)
         model = load_model(base, adapter, config, device)
@@ -252,7 +251,8 @@ def load(base, adapter, config, device, prompts):
             f"{adapter} は {base} に合わないアダプタです ({e})。"
             "学習したときのモデルとアダプタに戻すか、手順3をやり直してください。"
         )
-    except Exception as e:  # 壊れた重み、足りないファイル、つながらない網: ライブラリごとに違う
+    except Exception as e:
+        # 壊れた重み、足りないファイル、つながらない網: 例外はライブラリごとに違う
         both = f"{base} と {adapter}" if adapter else base
         fail(f"{both} を読めません: {why_unreadable(base, e)}。")
     return tokenizer, model, encoded

@@ -16,6 +16,7 @@ import json
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from quiz.command import Parser, start
@@ -30,7 +31,8 @@ PATTERN = (
 )
 EOS = "<|endoftext|>"
 SPECIAL = [EOS, "<|im_start|>", "<|im_end|>", *(f"<|extra_{i}|>" for i in range(205))]
-NAMES = {  # 重みの名前の、第 1 世代での並びと Qwen2 での並び
+# 重みの名前: 第 1 世代での名前と、Qwen2 での名前
+NAMES = {
     "transformer.wte": "model.embed_tokens",
     "transformer.ln_f": "model.norm",
     "transformer.h": "model.layers",
@@ -52,17 +54,20 @@ SAMPLES = [
 
 
 def qwen_config(old):
-    """Qwen の config.json (dict) から Qwen2Config を作る。同じ関数にならない設定なら ValueError。
+    """Qwen の config.json (dict) から Qwen2Config を作る。
 
-
+    同じ関数にならない設定なら ValueError。
     """
     from transformers import Qwen2Config
 
+    # 第 1 世代でだけ変えられた設定が、Qwen2 と同じ値か
     head_size = old["hidden_size"] // old["num_attention_heads"]
     needed = {"no_bias": True, "rotary_pct": 1.0, "kv_channels": head_size}
     for key, value in needed.items():
         if old.get(key) != value:
             raise ValueError(f"Qwen2 の形に直せない設定です ({key}: {old.get(key)})")
+
+    # そのまま写す設定と、名前や数え方を直す設定
     kept = (
         "vocab_size",
         "hidden_size",
@@ -74,7 +79,8 @@ def qwen_config(old):
         **{key: old[key] for key in kept},
         num_key_value_heads=old["num_attention_heads"],
         max_position_embeddings=old["seq_length"],
-        intermediate_size=old["intermediate_size"] // 2,  # 第 1 世代の値は、二つの枝を合わせた幅
+        # 第 1 世代の値は、二つの枝を合わせた幅
+        intermediate_size=old["intermediate_size"] // 2,
         rms_norm_eps=old["layer_norm_epsilon"],
         rope_parameters={"rope_type": "default", "rope_theta": float(old["rotary_emb_base"])},
         architectures=["Qwen2ForCausalLM"],
@@ -91,10 +97,12 @@ def prepare_qwen(folder, config):
     from transformers.convert_slow_tokenizer import TikTokenConverter
     from transformers.core_model_loading import Chunk, WeightConverter, WeightRenaming
 
+    # トークナイザ
     vocabulary = str(folder / "qwen.tiktoken")
     fast = TikTokenConverter(vocabulary, pattern=PATTERN, extra_special_tokens=SPECIAL).converted()
     fast.normalizer = normalizers.NFC()
-    # 第 1 世代では、注意の q、k、v の重みが 1 つにつながっている。
+
+    # 重みの名前。第 1 世代では、注意の q、k、v の重みが 1 つにつながっている
     changes = [WeightRenaming(rf"(?<=\b){re.escape(old)}(?=\.)", new) for old, new in NAMES.items()]
     parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
     changes.append(WeightConverter("attn.c_attn", parts, [Chunk(dim=0)]))
@@ -102,21 +110,16 @@ def prepare_qwen(folder, config):
     model, found = Qwen2ForCausalLM.from_pretrained(
         folder, config=qwen_config(config), dtype="auto", output_loading_info=True
     )
-    if found["missing_keys"]:  # transformers は、ない重みを黙って乱数で埋める
-        raise ValueError(f"重み {sorted(found['missing_keys'])[0]} がありません")
+    # transformers は、ない重みを黙って乱数で埋める
+    if found["missing_keys"]:
+        raise ValueError(f"重み {min(found['missing_keys'])} がありません")
+
+    # 元の重みと置き換える
     for path in folder.glob("*.safetensors*"):
         path.unlink()
     model.save_pretrained(folder, save_original_format=False)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, pad_token=EOS)
     tokenizer.save_pretrained(folder)
-
-
-def sentencepiece_file(folder):
-    """folder にある SentencePiece のファイル (tokenizer.model、spiece.model など)。なければ None。
-
-
-    """
-    return next(iter(sorted(folder.glob("*.model"))), None)
 
 
 def with_prefix(folder):
@@ -132,40 +135,36 @@ def with_prefix(folder):
 
 
 def prepare_sentencepiece(folder, path):
-    """path (SentencePiece のファイル) を tokenizer.json に直し、SentencePiece
-    と同じトークン列になることを確かめる。
+    """path (SentencePiece のファイル) を tokenizer.json に直す。
+
+    SentencePiece と同じトークン列にならなければ ValueError。
     """
     from sentencepiece import SentencePieceProcessor
     from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
+    # 正しいトークン列: BOS (付けるモデルなら) と、SentencePiece そのものの結果
     original = SentencePieceProcessor(model_file=str(path))
     config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     of_llama = "Llama" in config.get("tokenizer_class", "Llama")
     start = [original.bos_id()] if config.get("add_bos_token", of_llama) else []
     expected = [start + original.encode(text) for text in SAMPLES]
-    for way in (
-        LlamaTokenizer.from_pretrained,
-        PreTrainedTokenizerFast.from_pretrained,
-        with_prefix,
-    ):
-        try:
+
+    ways = LlamaTokenizer.from_pretrained, PreTrainedTokenizerFast.from_pretrained, with_prefix
+    for way in ways:
+        # その読み方では読めないファイルもあり、例外はクラスによって違う
+        with suppress(Exception):
             way(folder).save_pretrained(folder)
             made = PreTrainedTokenizerFast.from_pretrained(folder)
-        except Exception:  # その読み方では読めないファイル。例外はクラスによって違う
-            made = None
-        if made and [made(text)["input_ids"] for text in SAMPLES] == expected:
-            return
-        # 次の直し方は、元のファイルから始める。
+            if [made(text)["input_ids"] for text in SAMPLES] == expected:
+                return
+        # 次の直し方は、元のファイルから始める
         (folder / "tokenizer.json").unlink(missing_ok=True)
         (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     raise ValueError(f"{path.name} を同じトークン列の tokenizer.json に直せませんでした")
 
 
 def why_prepare(base):
-    """base (hugging face のモデル名、または手元のフォルダ) を直さなければならない理由。
-
-    そのまま使えるなら None。
-    """
+    """base (モデル名か、手元のフォルダ) を直さなければならない理由。そのまま使えるなら None。"""
     from transformers import PreTrainedConfig
     from transformers.utils import cached_file
 
@@ -184,9 +183,10 @@ def fetch(source, folder):
     if Path(source).is_dir():
         shutil.copytree(source, folder)
         return
-    weights = (
-        "*.safetensors" if ".safetensors" in str(list_repo_files(source)) else "pytorch_model*.bin"
-    )
+    # 重みは、どちらの形もあれば safetensors だけ
+    weights = "*.safetensors"
+    if weights[1:] not in str(list_repo_files(source)):
+        weights = "pytorch_model*.bin"
     wanted = ["*.json", "*.tiktoken", "*.model", "merges.txt", weights]
     snapshot_download(source, local_dir=folder, allow_patterns=wanted)
 
@@ -198,13 +198,16 @@ def prepare(source, folder):
     if not why_prepare(source):
         fail(f"{source} に直すところはありません。base_model にそのまま書いてください。")
     fetch(source, folder)
+
+    # 直し方は 3 つ
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    sentencepiece = sentencepiece_file(folder)
+    sentencepiece = next(folder.glob("*.model"), None)
     if config.get("model_type") == "qwen":
         prepare_qwen(folder, config)
     elif sentencepiece:
         prepare_sentencepiece(folder, sentencepiece)
-    else:  # GPT-2 の形の vocab.json と merges.txt など
+    else:
+        # GPT-2 の形の vocab.json と merges.txt など
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer.save_pretrained(folder)
         check_round_trip(tokenizer)
@@ -231,32 +234,24 @@ def main():
     quiet(args.source)
     from httpx import HTTPError
 
-    # 途中で止まっても、書きかけのフォルダを残さない。
+    # 途中で止まっても、書きかけのフォルダを残さない
     with tempfile.TemporaryDirectory(dir=place, prefix=f".{args.output.name}-") as work:
         made = Path(work, "model")
         try:
             prepare(args.source, made)
-        except (OSError, ValueError, KeyError, HTTPError) as e:
+        except (OSError, HTTPError) as e:
+            file = Path(getattr(e, "filename", None) or "").name
             fail(
-                f"{args.source}: {explain(args.source, e)}。モデル名、ネットワーク、"
+                f"{args.source}: 取得できません ({file} {reason(e)})。モデル名、ネットワーク、"
                 "空き容量を確かめてください。"
             )
+        except (ValueError, KeyError) as e:
+            fail(f"{args.source}: {reason(e)}。docs/models.md の表のモデルを使ってください。")
         made.rename(args.output)
     print(
         f"{args.output} に書きました。qlora-opencalm.yml の 1 行目を base_model: {args.output} "
         "にしてください。"
     )
-
-
-def explain(source, error):
-    """prepare の例外の説明。"""
-    from httpx import HTTPError
-
-    if isinstance(error, (OSError, HTTPError)) and not Path(source).is_dir():
-        return "取得できません"
-    if isinstance(error, OSError) and error.filename:
-        return f"{Path(error.filename).name} が{reason(error)}"
-    return reason(error)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from string import Formatter
 
-# モデルに見せる書式。学習したモデルはこの並びを覚えているので、評価も 1
-# 文字違わず同じでなければならない。
+# モデルに見せる書式。学習したモデルはこの並びを覚えているので、評価も 1 文字違わず
+# 同じでなければならない。
 TRAIN_PROMPT = (
-    "以下の問題について、{labels}の選択肢から選んで答えてください。\n\n問題: "
-    "{question} \n"
+    "以下の問題について、{labels}の選択肢から選んで答えてください。\n\n"
+    "問題: {question} \n"
     "選択肢\n\n{choices}\n\n\n### 回答:\n"
 )
 # quiz.json の書式 (チュートリアルと同じ)。モデルには見せず、TRAIN_PROMPT に直して問う。
 EVAL_INSTRUCTION = "以下の問題について、{labels}から選んで答えてください。\n問題: {question}\n"
 EVAL_INPUT = "{choices}\n\n\n"
-# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、
-# 選択肢の書き間違いでは不正解にならない
-# (番号は選択肢より前に置く)。
+# 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、選択肢の書き間違いでは
+# 不正解にならない (番号は選択肢より前に置く)。
 ANSWER = "{label}: {choice}"
 
 # 番号を 1 桁に限る: 2 桁では「1」と「10」の先頭が同じになり、番号の確率が決まらない。
@@ -81,15 +80,18 @@ def pattern(template):
 
 
 def read_question(record):
-    """学習用か評価用の 1 件を Question に戻す。書式が違うか、output が選択肢の 1 つでなければ
-    ValueError。
+    """学習用か評価用の 1 件を Question に戻す。
+
+    書式が違うか、output が選択肢の 1 つでなければ ValueError。
     """
+    # 評価用には input がある
     template = TRAIN_PROMPT
     text = record["instruction"]
     if record.get("input"):
         template = EVAL_INSTRUCTION + EVAL_INPUT
         text += record["input"]
-    text.encode()  # 文字でないもの (\ud800 など) は、ここで ValueError になる
+    # 文字でないもの (\ud800 など) は、ここで ValueError になる
+    text.encode()
     match = pattern(template).fullmatch(text)
     if match is None:
         raise ValueError("quiz/prompt.py の書式ではありません")
@@ -97,7 +99,7 @@ def read_question(record):
     lines = match["choices"].split("\n")
     choices = tuple(read_choice(line) for line in lines)
     extra = {key: record[key] for key in ("qid", "genre") if key in record}
-    # もう一度書式に入れて比べるので、番号の抜けや、書式にない空白も見つかる。
+    # もう一度書式に入れて比べるので、番号の抜けや、書式にない空白も見つかる
     again = Question(match["question"], choices, 0).fill(template)
     if not 2 <= len(choices) <= MAX_CHOICES or again != text:
         raise ValueError("quiz/prompt.py の書式ではありません")
@@ -113,7 +115,7 @@ def read_label(answer, choices=()):
     """
     if answer in choices:
         return ""
-    # 全角の数字や記号も、空白の有無も問わない。行の途中の数や、2 桁以上の数は番号ではない。
+    # 全角の数字や記号も、空白の有無も問わない。行の途中の数や、2 桁以上の数は番号ではない
     before, _, after = ANSWER.partition("{choice}")[0].partition("{label}")
     start = re.escape(unicodedata.normalize("NFKC", before).strip())
     end = re.escape(unicodedata.normalize("NFKC", after).strip()) or "(?![0-9])"
@@ -122,8 +124,10 @@ def read_label(answer, choices=()):
 
 
 def read_choice(answer):
-    """回答の行から、番号の後の文字 (選択肢) を読む。「2: クリオネ」→ "クリオネ"。その形でなければ
-    ""。"""
+    """回答の行から、番号の後の文字 (選択肢) を読む。「2: クリオネ」→ "クリオネ"。
+
+    その形でなければ ""。
+    """
     match = pattern(ANSWER).fullmatch(answer)
     return match["choice"] if match else ""
 

@@ -11,21 +11,25 @@ CHOICES = "い", "は", "ロ", "に"
 
 def record(hit, genre="学問", probs=(0.1, 0.2, 0.6, 0.1), output=None, label=2, text="問い?"):
     """result.json の 1 件。output を省けば、hit に合う回答 (正解の行か、別の選択肢の行)。"""
-    q = Question(text, CHOICES, label)
-    shown = eval_record(q)
+    q = Question(text, CHOICES, label, {"genre": genre})
     if output is None:
         output = q.lines[label if hit else (label + 1) % len(CHOICES)]
+    return record_of(q, output, probs) | {"hit": hit}
+
+
+def record_of(q, output, probs):
+    """問題 q に output と答えた、result.json の 1 件。"""
+    out_str = read_label(output, q.choices)
     return {
         "ID": 0,
-        "question": text,
-        "instruction": shown["instruction"],
-        "input": shown["input"],
+        **q.extra,
+        "question": q.text,
+        **eval_record(q),
         "prompt": q.prompt,
         "output": output,
-        "genre": genre,
         "correct_answer": q.answer,
-        "out_str": read_label(output, CHOICES),
-        "hit": hit,
+        "out_str": out_str,
+        "hit": out_str == str(q.label),
         "choice_probs": list(probs),
         "seconds": 0.1,
     }

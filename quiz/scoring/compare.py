@@ -1,17 +1,18 @@
 """表の行どうしの比較: 最良のモデルと、学習前のモデルと。種だけが違う学習を見つける。"""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 from quiz.files import fail
 from quiz.scoring.rows import Row
 from quiz.scoring.statistics import Difference, holm, paired
 
-# 種と、学習の結果を変えない設定。ほかの設定がすべて同じなら「種だけが違う学習」
-SEED_AND_HARMLESS = {
-    *("seed", "output_dir", "dataset_prepared_path"),
-    *("processes", "world_size", "local_rank", "device", "device_map", "ddp"),
-}
+# 種と、学習の結果を変えない設定 (見ないように、値は None)。ほかがすべて同じなら「種だけが違う学習」
+SEED_AND_HARMLESS = dict.fromkeys(
+    "seed output_dir dataset_prepared_path "
+    "processes world_size local_rank device device_map ddp".split()
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,6 @@ class Table:
     versus_best: dict  # {行: 最良との Comparison}
     versus_base: dict  # {行: 同じモデルの学習前との Comparison}
 
-    @property
-    def base_of_best(self):
-        """最良の行の、学習前の行。なければ None。"""
-        comparison = self.versus_base.get(self.best)
-        return comparison and comparison.b
-
 
 def make_tables(rows_of):
     """{(種類, 名前): 行のリスト} (rows.make_rows()) から Table のリストを作る。"""
@@ -60,15 +55,15 @@ def make_table(title, rows):
     rows = sorted(rows, key=lambda row: -row.score)
     own = [row for row in rows if row.result]
 
-    # どの行も、相手が自分でなければ比べる
+    # 最良の行と学習前の行のほかは、どれも比べる
     best = find_best(own)
     versus_best = {}
     versus_base = {}
     for row in own:
         base = find_base(row, own)
-        if best and best is not row:
+        if best not in (None, row):
             versus_best[row] = compare(row, best)
-        if base and base is not row:
+        if base and not row.untrained:
             versus_base[row] = compare(row, base)
 
     # 同じ表の同じ列の中で、いくつも検定したときの補正をする
@@ -79,59 +74,43 @@ def make_table(title, rows):
 
 
 def find_best(rows):
-    """最良の行: 同じ問題を解いた行が最も多い組の、学習した行のうち、点数が最も高いもの。"""
-    if len(rows) < 2:
+    """最良の行: 学習した行のうち、同じ問題を解いた行が最も多く、点数が最も高いもの。"""
+    # 問題の違う行の点数は比べられない。1 つだけの行は、最良とは言わない
+    times = Counter(row.questions for row in rows)
+    trained = [row for row in rows if not row.untrained]
+    if len(rows) < 2 or not trained:
         return None
-    # 問題の違う行の点数は比べられないので、まず組に分ける
-    groups = {}
-    for row in rows:
-        groups.setdefault(frozenset(row.answers), []).append(row)
-    # どの問題か分からない古いファイルの組は、ほかになければ
-    largest = max(groups.values(), key=lambda g: (bool(g[0].answers), len(g), g[0].n))
-    trained = [row for row in largest if not row.untrained]
-    return max(trained, key=lambda row: row.score, default=None)
+    return max(trained, key=lambda row: (times[row.questions], row.n, row.score))
 
 
 def find_base(row, rows):
     """同じモデルの学習前の行のうち、row と同じ問題が最も多いもの。なければ None。"""
     model = row.result.model
     bases = [base for base in rows if base.untrained and base.result.model == model]
-    shared = [len(base.answers.keys() & row.answers.keys()) for base in bases]
-    return bases[shared.index(max(shared))] if bases else None
+    return max(bases, key=lambda base: len(base.questions & row.questions), default=None)
 
 
 def compare(a, b):
     """2 つの行の比較。モデルに見せたもの (問題、選択肢、その順) と正解が同じ問題だけを比べる。"""
     # 行の問題の一部が、何も言わずに抜けていてはならない
     for row in (a, b):
-        if row.answers and len(row.answers) != row.n:
+        if len(row.answers) != row.n:
             fail(f"{row.name}: {row.n} 問のうち {len(row.answers)} 問しか比べられません。")
-    common = a.answers.keys() & b.answers.keys()
-    if not common:
-        return Comparison(a, b, common, None, None, why_nothing(a, b))
+    common = a.questions & b.questions
 
     # 生成した回答の正誤と、番号の確率での正誤。同じ問題の組で
-    hits = []
-    likely_hits = []
-    for key in common:
-        x = a.answers[key]
-        y = b.answers[key]
-        hits.append((x.hit, y.hit))
-        likely_hits.append((x.likely_hit, y.likely_hit))
+    both = [(a.answers[key], b.answers[key]) for key in common]
+    score = paired([(x.hit, y.hit) for x, y in both])
+    likelihood = paired([(x.likely_hit, y.likely_hit) for x, y in both])
+
+    # 比べていない問題があれば、そのわけ。選択肢の違う quiz.json の問題は、qid が同じでも別
     left = a.n + b.n - 2 * len(common)
     note = f"共通でない {left} 問を除いた" if left else ""
-    return Comparison(a, b, common, paired(hits), paired(likely_hits), note)
-
-
-def why_nothing(a, b):
-    """共通の問題が 1 問もないわけ。"""
-    if not a.answers or not b.answers:
-        return "どの問題か分からない古いファイル"
-    if a.result.way != b.result.way:
-        return "解き方が違う (--rotations か --blank-question)"
-    # 選択肢の数や --seed の違う quiz.json は、qid が同じでも別の問題
-    same = len(a.qids & b.qids)
-    return f"qid は {same} 問が同じだが、選択肢かその順が違う" if same else "同じ問題が 1 問もない"
+    if not common:
+        note = "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
+        if a.result.way != b.result.way:
+            note = "解き方が違う (--rotations か --blank-question)"
+    return Comparison(a, b, common, score, likelihood, note)
 
 
 def correct(differences):
@@ -142,28 +121,14 @@ def correct(differences):
         found.p = p
 
 
-def group_by_seed(rows):
-    """種だけが違う学習の行を {種: その種の行のリスト} にまとめた、種が 2 つ以上のもののリスト。"""
-    groups = {}
-    for row in rows:
-        training = row.result.training if row.result else {}
-        # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
-        seed = training.get("seed")
-        if seed is not None and training.get("train_files") and row.answers:
-            seeds = groups.setdefault(same_training(row), {})
-            seeds.setdefault(seed, []).append(row)
-    return [seeds for seeds in groups.values() if len(seeds) > 1]
-
-
 def same_training(row):
     """種のほかが同じ学習で、同じ問題を解いた行なら、等しくなるもの。"""
-    # 量が違えば (2 つの GPU で学習した、途中で止めたなど)、別の学習
+    # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
     training = row.result.training
-    settings = {}
-    for name, value in training["settings"].items():
-        if name not in SEED_AND_HARMLESS:
-            settings[name] = value
-    # 学習した問題は、ファイルの名前ではなく、中身で比べる
+    if not training.get("train_files"):
+        return None
+    settings = training["settings"] | SEED_AND_HARMLESS
+    # 学習した問題は、ファイルの名前ではなく、中身で比べる。途中で止めたものは、別の学習
     contents = sorted(training["train_files"].values())
     what = [row.result.model, settings, contents, training["steps_done"]]
-    return json.dumps(what, sort_keys=True), frozenset(row.answers)
+    return json.dumps(what, sort_keys=True), row.questions

@@ -4,9 +4,9 @@ from collections import Counter
 from itertools import chain
 from statistics import fmean
 
-from quiz.scoring.read_results import UNREAD
+from quiz.scoring.read_results import UNREAD, one_line
 from quiz.scoring.statistics import wilson
-from quiz.scoring.text import ends, grid, percent, show
+from quiz.scoring.text import ends, grid, percent
 
 POSITIONS = "| 番号 | 答えた | 正解 | 正解率 |"
 CALIBRATION = "| 確信度 | 問題数 | 確信度の平均 | 正解率 | 95% CI |"
@@ -47,37 +47,28 @@ def positions(answers):
     answered = Counter(a.answered for a in answers)
     correct = Counter(a.label for a in answers)
     hits = Counter(a.label for a in answers if a.hit)
-    total = len(answers)
 
-    # 答えた番号の分からない答え (None) があれば、割合は出さない
-    def rate(count):
-        return "-" if None in answered else percent(count / total)
-
-    # 番号ごとに 1 行。選択肢にない番号と、読み取れない回答は、最後にまとめる
+    # 選択肢の番号と、選択肢にないのに答えた番号ごとに 1 行。読み取れない回答は、最後に
+    n = len(answers)
+    labels = {*range(max(a.n_choices for a in answers)), *answered, *correct}
     rows = []
-    others = total - answered[UNREAD]
-    for label in range(max(max(a.n_choices, a.label + 1) for a in answers)):
-        accuracy = hits[label] / correct[label] if correct[label] else None
-        share = percent(correct[label] / total)
-        rows.append(f"| {label} | {rate(answered[label])} | {share} | {show(accuracy)} |")
-        others -= answered[label]
-    rows.append(f"| ほかの番号 | {rate(others)} | - | - |")
-    rows.append(f"| 読み取れない | {rate(answered[UNREAD])} | - | - |")
+    for label in sorted(labels - {UNREAD}):
+        accuracy = "-"
+        if label in correct:
+            accuracy = f"{hits[label] / correct[label]:.2f}"
+        share = percent(correct[label] / n)
+        rows.append(f"| {label} | {percent(answered[label] / n)} | {share} | {accuracy} |")
+    rows.append(f"| 読み取れない | {percent(answered[UNREAD] / n)} | - | - |")
     return rows
 
 
 def mismatch(answers):
     """「2: カリウム」と答えたがカリウムは 3 番、というような回答の数。"""
     # 採点するのは番号。文字の方が合っていたことも数える
-    number = 0
-    text = 0
-    neither = 0
-    for a in answers:
-        if a.said is None or a.answered in (None, a.said):
-            continue
-        number += a.hit
-        text += a.said == a.label
-        neither += not a.hit and a.said != a.label
+    split = [a for a in answers if a.said not in (None, a.answered)]
+    number = sum(a.hit for a in split)
+    text = sum(a.said == a.label for a in split)
+    neither = len(split) - number - text
     return f"番号だけが正解 {number}、文字だけが正解 {text}、どちらも不正解 {neither}"
 
 
@@ -89,6 +80,7 @@ def calibration(rated):
         tenth = min(int(a.confidence * 10), 9)
         tenths.setdefault(tenth, []).append(a)
 
+    # その範囲の確信度の平均と、確率が最大の番号の正解率
     rows = []
     for tenth, same in sorted(tenths.items()):
         n = len(same)
@@ -108,7 +100,6 @@ def confident_misses(rated):
     lines = []
     for a in misses[:10]:
         # 長い回答や、改行のある問題でも 1 行に
-        question = " ".join(a.question.split())
-        output = " ".join(a.output.split())[:40]
-        lines.append(f"- {a.confidence:.3f} {question} → {output} (正解 {a.correct})")
+        output = one_line(a.output)[:40]
+        lines.append(f"- {a.confidence:.3f} {one_line(a.question)} → {output} (正解 {a.correct})")
     return lines

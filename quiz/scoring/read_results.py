@@ -1,16 +1,16 @@
 """手順4の結果 (result.json) を読み、1 問ずつ採点し直す。2024 年版のチュートリアルの形でもよい。
 
-採点: モデルの回答 (output) の先頭の番号を、正解 (correct_answer) の番号と比べる。書いてある hit が
-それと違えば、そう言う。2024 年版の形では out_str を回答とし、正解も分からなければ hit のとおり。
+採点の規則は 1 つ: モデルの回答 (output) の先頭の番号を、正解 (correct_answer) の番号と比べる。
+書いてある hit は使わず、採点と違えば、そう言う。番号の確率のない 2024 年版の形では、output の
+切り出し方が今と違うので、そのとき読み取った番号 (out_str) を使う。
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from sys import intern
 
 from quiz.files import fail, read_records
-from quiz.prompt import read_choice, read_label
+from quiz.prompt import likely_label, read_choice, read_label
 from quiz.questions.converted import kind_of
 from quiz.scoring import rotations
 
@@ -20,25 +20,29 @@ UNREAD = -1  # 番号を読み取れない回答の番号
 
 @dataclass(frozen=True, slots=True)
 class GradedAnswer:
-    """1 問への回答と、その採点。古いファイルで分からない項目は None か空。"""
+    """1 問への回答と、その採点。"""
 
     # 問題
-    asked: str  # 同じ問題の印: qid、モデルに見せた文字列、正解
-    qid: str
-    genre: str
-    question: str  # 問題文 (古いファイルでは shown)
+    qid: str  # なければ ""
+    genre: str  # なければ ""
+    question: str  # 問題文 (2024 年版の形では shown)
     shown: str  # モデルに見せた文字列
-    lines: tuple  # 番号ごとの「番号: 選択肢」
+    lines: tuple  # 番号ごとの「番号: 選択肢」。2024 年版の形では、空のこともある
     rotation: int | None  # --rotations で、選択肢をいくつずらして見せたか
     correct: str  # 正解の「番号: 選択肢」
-    label: int  # 正解の番号 (分からなければ UNREAD)
+    label: int  # 正解の番号
     # 回答
     output: str  # モデルの回答
-    answered: int | None  # 回答の番号 (読み取れなければ UNREAD)
+    answered: int  # 回答の番号 (読み取れなければ UNREAD)
     said: int | None  # 回答の文字と同じ選択肢の番号 (なければ None)
     hit: bool
-    probs: list | None  # 番号ごとの確率 (0 から 1)
+    probs: list | None  # 番号ごとの確率 (0 から 1)。2024 年版の形では None
     seconds: float | None
+
+    @property
+    def asked(self):
+        """同じことを問うたのなら、等しくなるもの。順を変えた結果は、生成の答えとは比べない。"""
+        return self.qid, self.shown, self.correct, self.rotation
 
     @property
     def n_choices(self):
@@ -53,12 +57,12 @@ class GradedAnswer:
     @property
     def unread(self):
         """番号を読み取れなかったか。"""
-        return None if self.answered is None else self.answered == UNREAD
+        return self.answered == UNREAD
 
     @property
     def likely_hit(self):
         """確率が最大の番号が正解か。確率の記録がなければ None。"""
-        return self.probs and self.probs.index(max(self.probs)) == self.label
+        return self.probs and likely_label(self.probs) == self.label
 
     @property
     def confidence(self):
@@ -86,7 +90,7 @@ class Result:
     @property
     def untrained(self):
         """学習前のモデルに解かせた結果か。"""
-        return self.model is not None and self.summary.get("adapter", "") is None
+        return self.summary.get("adapter", "") is None
 
     @property
     def seconds(self):
@@ -114,61 +118,48 @@ class Result:
 
 def read_results(paths):
     """結果を読み、(読めた Result のリスト, 読めないわけのリスト) を返す。"""
+    # 1 つが壊れていても、ほかは読む
     results = []
     problems = []
-    stems = [Path(path).stem for path in paths]
-    for path, name in zip(paths, stems):
-        # ファイル名が同じで場所だけ違うものがあれば、場所も付けて区別する
-        if stems.count(name) > 1:
-            name = path.removesuffix(".json")
+    for path in paths:
         # 読めないわけは、fail() の 1 行
         try:
-            results.append(read_result(path, name))
+            results.append(read_result(path))
         except SystemExit as stop:
             problems.append(str(stop).removeprefix("エラー: "))
     return results, problems
 
 
-def read_result(path, name):
+def read_result(path):
     """結果のファイル 1 つを Result にする。結果でないか、壊れていれば、1 行を言って終わる。"""
-    if not Path(path).exists():
-        here = "、".join(sorted(map(str, Path().glob("result*.json")))) or "なし"
-        fail(f"{path} がありません。名前を確かめてください (ここにあるもの: {here})。{REDO}")
-
     # 最後の要素は、何を、どのモデルで、どう解いたか。残りが 1 問ずつの記録
     rows = list(read_records(path, REDO))
     summary = {}
     if rows and "elapsed_time" in rows[-1][1]:
-        summary = rows.pop()[1]
-    if not rows:
-        fail(f"{path}:1: hit のある記録がありません。{REDO}")
-    line, first = rows[0]
+        _, summary = rows.pop()
+    line, first = rows[0] if rows else (1, {})
     if "hit" not in first:
         kind = kind_of(first) or "手順4の結果ではない"
-        fail(f"{path}:{line}: {kind}ファイルです (hit がない)。{REDO}")
-
-    # 手で切り貼りしたもの、選択肢を並べ替えた記録が欠けたものは、点数にしない
+        fail(f"{path}:{line}: {kind}ファイルです (hit のある記録がない)。{REDO}")
+    # 書いてある採点は使わない
     answers, regraded = grade_all(path, rows)
+
+    # 手で切り貼りして、記録が欠けたものは、点数にしない
     written = summary.get("num_questions", len(answers))
     if written != len(answers):
         fail(f"{path}: 記録が {len(answers)} 件で、書いたときの {written} 件と違います。{REDO}")
-    try:
-        groups = rotations.group(answers)
-    except ValueError as e:
-        fail(f"{path}: {e}。{REDO}")
+    # --rotations の結果は、1 問に 1 つの答えにまとめる
+    name = path.removesuffix(".json")
+    groups = rotations.group(answers)
+    if groups is None:
+        fail(f"{path}: 選択肢の順を変えた記録が欠けています。{REDO}")
     if groups:
         answers = [rotations.collapse(group) for group in groups]
-        name = f"{name} (順の平均)"
-    return Result(path, name, quiz_name(summary), answers, groups, summary, regraded)
+        name += " (順の平均)"
 
-
-def quiz_name(summary):
-    """解いた問題のファイルの名前。2024 年版の形では "-"。"""
     # いくつかのファイルを解いた結果なら、名前をつなぐ
-    paths = summary.get("quiz")
-    if not isinstance(paths, list):
-        return "-"
-    return "+".join(Path(str(path)).stem for path in paths) or "-"
+    quiz = "+".join(Path(quiz).stem for quiz in summary.get("quiz") or []) or "-"
+    return Result(path, name, quiz, answers, groups, summary, regraded)
 
 
 def grade_all(path, rows):
@@ -178,95 +169,60 @@ def grade_all(path, rows):
     for line, record in rows:
         try:
             answer = grade(record)
+            written = (record["hit"], number(record["out_str"]))
         except (ValueError, TypeError, KeyError, AttributeError) as e:
             fail(f"{path}:{line}: result.json の記録ではありません ({e})。{REDO}")
         answers.append(answer)
         # hit や out_str を書き換えても、点数は変わらない
-        if record["hit"] != answer.hit or recorded_label(record) not in (None, answer.answered):
+        if written != (answer.hit, answer.answered):
             regraded.append(line)
     return answers, regraded
 
 
 def grade(record):
     """result.json の 1 件を採点して GradedAnswer にする。おかしければ ValueError や TypeError。"""
-    # 2024 年版の形でも、これだけはある
-    if record["hit"] not in (True, False):
-        raise ValueError("hit の値が正しくありません")
-
-    # 問題はどの結果でも同じなので、intern して 1 つだけ持つ (20 個のファイルでもメモリに入る)
+    # 問題と正解
     choices = record.get("input") or ""
-    shown = intern(record.get("prompt") or (record.get("instruction") or "") + choices)
-    lines = tuple(intern(line) for line in choices.split("\n") if line)
-    qid = intern(one_line(record.get("qid")))
-    correct = intern(record.get("correct_answer") or "")
-    label = label_in(correct)
-    asked = intern(f"{qid} {shown} {correct}" if shown else qid)
-    genre = intern(one_line(record.get("genre")))
-    question = intern(record.get("question") or shown)
-    if label != UNREAD and lines and correct not in lines:
+    lines = tuple(filter(None, choices.split("\n")))
+    places = {read_choice(line): k for k, line in enumerate(lines)}
+    shown = record.get("prompt") or record["instruction"] + choices
+    correct = record["correct_answer"]
+    label = number(read_label(correct))
+    if label == UNREAD or (lines and correct not in lines):
         raise ValueError("correct_answer が、選択肢のどれでもありません")
 
     # 番号の確率。正解の番号の分もあり、どれも確率らしい値のはず
     probs = record.get("choice_probs")
-    if probs is not None:
-        if not 0 <= label < len(probs) or not all(0 <= p < 2 for p in probs):
-            raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
-    elif record.get("rotation") is not None:
-        raise ValueError("選択肢の順を変えた記録に choice_probs がありません")
+    if probs is not None and not (label < len(probs) and all(0 <= p < 2 for p in probs)):
+        raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
 
-    # 回答の番号。確率の記録のない 2024 年版の形では、out_str のとおり
-    output = str(record.get("output") or "")
-    answered = recorded_label(record)
-    texts = [read_choice(line) for line in lines]
-    if probs:
-        answered = label_in(output, texts)
-
-    # 回答の文字。番号とは別に、どの選択肢のものかを見る
-    text = read_choice(output)
-    said = texts.index(text) if text and text in texts else None
-
-    # 正解の番号と比べる
-    hit = bool(record["hit"])
-    if answered == UNREAD:
-        hit = False
-    elif answered is not None and label != UNREAD:
-        hit = answered == label
-
-    rotation = record.get("rotation")
+    # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る
+    output = record["output"]
+    answered = number(read_label(output, places) if probs else record["out_str"])
+    # 2024 年版の形では、ない項目もある
     seconds = record.get("seconds")
-    seconds = seconds and float(seconds)
     return GradedAnswer(
-        asked=asked,
-        qid=qid,
-        genre=genre,
-        question=question,
+        qid=one_line(record.get("qid")),
+        genre=one_line(record.get("genre")),
+        question=record.get("question") or shown,
         shown=shown,
         lines=lines,
-        rotation=rotation,
+        rotation=record.get("rotation"),
         correct=correct,
         label=label,
         output=output,
         answered=answered,
-        said=said,
-        hit=hit,
+        said=places.get(read_choice(output)),
+        hit=answered == label,
         probs=probs,
-        seconds=seconds,
+        seconds=seconds and float(seconds),
     )
 
 
-def label_in(answer, choices=()):
-    """回答の先頭の番号。読み取れなければ UNREAD。"""
-    label = read_label(answer, choices)
-    return int(label) if label else UNREAD
-
-
-def recorded_label(record):
-    """記録にある、読み取った番号 (out_str)。読み取れていなければ UNREAD、記録がなければ None。"""
-    # 2024 年版では、番号の後に文字が続くことがある
-    out_str = record.get("out_str")
-    if out_str is None:
-        return None
-    digits = re.match(r"\d+", str(out_str))
+def number(text):
+    """文字列の先頭の番号。番号で始まっていなければ UNREAD。"""
+    # 2024 年版の out_str では、番号の後に文字が続くことがある
+    digits = re.match(r"\d+", str(text))
     return int(digits[0]) if digits else UNREAD
 
 
@@ -276,11 +232,3 @@ def one_line(value):
     if value is None or value != value:
         return ""
     return " ".join(str(value).split())
-
-
-def unfinished(paths):
-    """ここか、paths と同じフォルダにある、解きかけの結果のファイル (result.json.part0 など)。"""
-    # 手順4は、プロセスごとに 1 つ書き、終われば消す
-    folders = {Path(), *(Path(path).parent for path in paths)}
-    parts = [part for folder in folders for part in folder.glob("*.json.part[0-9]*")]
-    return sorted(map(str, parts))

@@ -3,24 +3,25 @@
 from dataclasses import replace
 from statistics import fmean
 
+from quiz.prompt import likely_label
+
 
 def group(answers):
-    """答えを、問題ごとの N 通りに分ける (N は選択肢の数)。
+    """答えを、問題ごとの N 通りに分けたリスト (N は選択肢の数)。
 
-    順を変えていない結果なら、空のリスト。どれかの順が欠けていれば ValueError。
+    順を変えていない結果なら、空のリスト。どれかの順が欠けていれば None。
     """
-    if all(answer.rotation is None for answer in answers):
+    if answers[0].rotation is None:
         return []
+    # 1 問の N 通りは、ずらした数 0, 1, ..., N-1 の順に並んでいる
     groups = []
-    start = 0
-    while start < len(answers):
-        # 1 問の N 通りは、ずらした数 0, 1, ..., N-1 の順に並んでいる
-        n = max(1, answers[start].n_choices)
-        same = answers[start : start + n]
-        if [answer.rotation for answer in same] != list(range(n)):
-            raise ValueError("選択肢の順を変えた記録が欠けています")
-        groups.append(same)
-        start += n
+    for answer in answers:
+        if answer.rotation == 0 or not groups:
+            groups.append([])
+        groups[-1].append(answer)
+    for same in groups:
+        if [answer.rotation for answer in same] != list(range(same[0].n_choices)):
+            return None
     return groups
 
 
@@ -29,18 +30,17 @@ def collapse(same):
 
     1 問に答えが 1 つなので、検定に使える。
     """
+    # 番号の確率の平均。選択肢の番号は、並べ替える前のもの
     first = same[0]
-    n = first.n_choices
+    n = len(same)
     probs = []
     for k in range(n):
         # r だけずらした順では、選択肢 k の番号は k - r
         probs.append(fmean(a.probs[(k - a.rotation) % n] for a in same))
-    likely = probs.index(max(probs))
-
-    # 生成の答えとは比べない: 印を変え、順を変えた結果どうしだけが比べられるようにする
+    # 選択肢の番号と文字は、並べ替える前 (初めの 1 つ) のとおり
+    likely = likely_label(probs)
     return replace(
         first,
-        asked=f"rotations {first.asked}",
         probs=probs,
         answered=likely,
         said=likely,
@@ -50,25 +50,25 @@ def collapse(same):
     )
 
 
+def summary_line(groups):
+    """順を変えた全体の、正解率と、どの順でも正解した問題、同じ選択肢を選んだ問題の割合の 1 行。"""
+    accuracies = []
+    consistent = 0
+    for same in groups:
+        accuracies.append(fmean(a.hit for a in same))
+        # どの順でも、読み取れた同じ選択肢を答えたか
+        choices = set(map(chosen, same))
+        consistent += len(choices) == 1 and choices != {None}
+    n = len(groups)
+    always = accuracies.count(1)
+    return (
+        f"選択肢の順を変えた全体: 正解率 {fmean(accuracies):.2f}  どの順でも正解 {always / n:.2f}  "
+        f"どの順でも同じ選択肢 {consistent / n:.2f}"
+    )
+
+
 def chosen(answer):
     """答えた選択肢の、並べ替える前の番号。読み取れないか、選択肢にない番号なら None。"""
     if not 0 <= answer.answered < answer.n_choices:
         return None
     return (answer.answered + answer.rotation) % answer.n_choices
-
-
-def summary_line(groups):
-    """順を変えた全体の、正解率と、どの順でも正解した問題、同じ選択肢を選んだ問題の割合の 1 行。"""
-    accuracies = []
-    always = 0
-    consistent = 0
-    for same in groups:
-        accuracies.append(fmean(a.hit for a in same))
-        always += all(a.hit for a in same)
-        choices = {chosen(a) for a in same}
-        consistent += len(choices) == 1 and None not in choices
-    n = len(groups)
-    return (
-        f"選択肢の順を変えた全体: 正解率 {fmean(accuracies):.2f}  どの順でも正解 {always / n:.2f}  "
-        f"どの順でも同じ選択肢 {consistent / n:.2f}"
-    )

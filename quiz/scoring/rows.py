@@ -17,7 +17,7 @@ WHOLE = 0.97  # 問題がこの割合よりあれば、全問を解いた結果�
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """1 つの結果の、1 つの表の分の点数。割合は 0 から 1。古いファイルで分からないものは None。"""
+    """1 つの結果の、1 つの表の分の点数。割合は 0 から 1。分からないものは None。"""
 
     name: str  # 結果の名前 (公開の点数なら、モデルの名前)
     environment: str  # 問題のファイルの名前
@@ -27,9 +27,8 @@ class Row:
     chance: float | None  # 当てずっぽうの正解率 (1/選択肢の数 の平均)
     unparsed: float | None = None  # 番号を読み取れない回答の割合
     likelihood: float | None = None  # 番号の確率での正解率
-    answers: dict = field(default_factory=dict)  # mark() の {印: GradedAnswer}
+    answers: dict = field(default_factory=dict)  # mark() の {印: GradedAnswer}。公開の点数なら空
     result: Result | None = None  # 公開の点数なら None
-    digits: tuple = ()  # 公開の点数の、元の桁のままの score と latency
 
     @property
     def untrained(self):
@@ -42,16 +41,14 @@ class Row:
         return wilson(round(self.score * self.n), self.n)
 
     @property
-    def qids(self):
-        """解いた問題の qid。"""
-        return {answer.qid for answer in self.answers.values()} - {""}
+    def questions(self):
+        """どの問題を解いたか。同じ問題を解いた行なら、等しくなるもの。"""
+        return frozenset(self.answers)
 
 
-def make_row(result, answers, latency):
+def make_row(result, answers, latency=None):
     """結果 result の答えのうち、answers (1 問以上) の分の行。"""
     score = mean(answers, "hit")
-    chance = mean(answers, "chance")
-    unparsed = mean(answers, "unread")
     likelihood = mean(answers, "likely_hit")
     return Row(
         name=result.name,
@@ -59,8 +56,8 @@ def make_row(result, answers, latency):
         n=len(answers),
         score=score,
         latency=latency,
-        chance=chance,
-        unparsed=unparsed,
+        chance=mean(answers, "chance"),
+        unparsed=mean(answers, "unread"),
         likelihood=likelihood,
         answers=mark(answers),
         result=result,
@@ -71,23 +68,18 @@ def mean(answers, name):
     """答えの項目 name の平均。分からないもの (None) があれば None。"""
     # 分かるものだけの平均は、ほかの行と比べられない
     values = [getattr(answer, name) for answer in answers]
-    if None in values:
-        return None
-    return fmean(values)
+    return None if None in values else fmean(values)
 
 
 def mark(answers):
-    """{(問うたこと, 何度目か): 答え}。同じことを何度問うていても、答えは 1 つも失われない。
-
-    何を問うたか分からない古いファイルでは、空。
-    """
+    """{(問うたこと, 何度目か): 答え}。同じことを何度問うていても、答えは 1 つも失われない。"""
     # 選択肢だけを見せる (--blank-question) と、同じ文字列を何度も問うことがある
     times = Counter()
     marked = {}
     for answer in answers:
         marked[answer.asked, times[answer.asked]] = answer
         times[answer.asked] += 1
-    return {} if "" in times else marked
+    return marked
 
 
 def make_rows(results):
@@ -95,6 +87,7 @@ def make_rows(results):
 
     種類が違えば、名前が同じでも別の表である。
     """
+    # 問題のファイルの表が先、分野の表が後
     by_quiz = {}
     by_genre = {}
     for result in results:
@@ -104,17 +97,12 @@ def make_rows(results):
             row = make_row(result, result.answers, result.seconds)
             by_quiz.setdefault(("quiz", result.quiz), []).append(row)
         # 分野のない問題は、全問の表にだけ入る
-        genres.pop("", None)
         for genre, answers in genres.items():
-            row = make_row(result, answers, total_seconds(answers))
-            by_genre.setdefault(("genre", genre), []).append(row)
+            seconds = mean(answers, "seconds")
+            row = make_row(result, answers, seconds and seconds * len(answers))
+            if genre:
+                by_genre.setdefault(("genre", genre), []).append(row)
     return by_quiz | by_genre
-
-
-def total_seconds(answers):
-    """解くのにかかった秒の合計。分からないものがあれば None。"""
-    seconds = [answer.seconds for answer in answers]
-    return None if None in seconds else sum(seconds)
 
 
 def beside_published(made):
@@ -127,13 +115,16 @@ def beside_published(made):
         # quiz の欄があるのは、問題のファイルの全問の点数。ほかは分野の点数
         key = ("quiz" if record["quiz"] else "genre", record["genre"])
         n = int(record["n"])
-        digits = (record["score"], record["latency"])
-        score, latency = map(float, digits)
-        chance = 1 / int(record["choices"])
-        name = record["model"]
-        row = Row(name, record["environment"], n, score, latency, chance, digits=digits)
+        row = Row(
+            name=record["model"],
+            environment=record["environment"],
+            n=n,
+            score=float(record["score"]),
+            latency=float(record["latency"]),
+            chance=1 / int(record["choices"]),
+        )
         rows.setdefault(key, []).append(row)
-        same_quiz["quiz", record["quiz"]] = key, row.n
+        same_quiz["quiz", record["quiz"]] = key, n
 
     # 公開の点数と同じファイルの全問を、ふつうに解いた結果は、そこに並べる (名前と数で見分ける)
     for key, own in made.items():

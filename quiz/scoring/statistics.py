@@ -3,6 +3,8 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
+from statistics import NormalDist
 
 ALPHA = 0.05  # 有意水準。区間は 95 %
 POWER = 0.8  # 検出力: 本当に差があるとき、検定がそれを見つける確率
@@ -23,18 +25,16 @@ class Difference:
 def paired(pairs):
     """同じ問題の (自分の正誤, 相手の正誤) のリストから、Difference を求める。
 
-    分からない正誤 (None) が 1 つでもあれば None。
+    組が 1 つもないか、分からない正誤 (None) が 1 つでもあれば None。
     """
+    if not pairs or None in chain(*pairs):
+        return None
+    # 2 × 2 の表: 自分が正解か、相手が正解か
+    n = len(pairs)
     cells = Counter(pairs)
-    both = cells[True, True]
     won = cells[True, False]
     lost = cells[False, True]
-    neither = cells[False, False]
-    n = both + won + lost + neither
-    if n < len(pairs):
-        return None
-
-    interval = newcombe(both, won, lost, neither)
+    interval = newcombe(cells[True, True], won, lost, cells[False, False])
     needed = questions_needed(won, lost, n)
     return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost), needed)
 
@@ -43,16 +43,15 @@ def wilson(hits, n):
     """n 問中 hits 問正解のときの、正解率の 95 % 信頼区間 (下限, 上限)。0 から 1 (Wilson 1927)。"""
     from scipy.stats import binomtest
 
-    interval = binomtest(hits, n).proportion_ci(1 - ALPHA, method="wilson")
-    return interval.low, interval.high
+    return binomtest(hits, n).proportion_ci(1 - ALPHA, method="wilson")
 
 
 def mcnemar(won, lost):
     """片方だけが正解した問題の数から、差がないとしたときの p 値。両側の正確検定 (McNemar 1947)。"""
     from scipy.stats import binomtest
 
-    # どの問題でも正誤が同じなら、差は見えない
-    if won + lost == 0:
+    # どの問題でも正誤が同じなら (どちらも 0)、検定するまでもない
+    if won == lost:
         return 1.0
     return float(binomtest(won, won + lost).pvalue)
 
@@ -61,32 +60,29 @@ def newcombe(both, won, lost, neither):
     """正解率の差 (自分 - 相手) の 95 % 信頼区間 (下限, 上限)。-1 から 1。
 
     引数は、両方が正解、自分だけ正解、相手だけ正解、両方が不正解の問題の数。
-    Newcombe 1998 の方法 10: それぞれの Wilson の区間を、2 つの正誤の相関 phi を見込んで合わせる。
+    Newcombe 1998 の方法 10: それぞれの Wilson の区間を、2 つの正誤の相関を見込んで合わせる。
     """
+    # 上限は、自分と相手を入れ替えた差の下限
+    return lower_end(both, won, lost, neither), -lower_end(both, lost, won, neither)
+
+
+def lower_end(both, won, lost, neither):
+    """newcombe() の下限。"""
     n = both + won + lost + neither
     mine = both + won
     other = both + lost
 
-    # 2 つの正誤の相関。正のときだけ、連続性の補正をする
+    # 2 つの正誤の相関。正のときだけ、連続性の補正をする。margins が 0 なら、product も 0
     product = both * neither - won * lost
     if product > 0:
         product = max(product - n / 2, 0)
-    margins = mine * (n - mine) * other * (n - other)
-    phi = product / math.sqrt(margins) if margins else 0.0
+    margins = math.sqrt(mine * (n - mine) * other * (n - other))
+    phi = product / (margins or 1)
 
-    # 差の下限までは「自分が下限で、相手が上限」、上限まではその逆
-    low, high = wilson(mine, n)
-    other_low, other_high = wilson(other, n)
-    down = combine(mine / n - low, other_high - other / n, phi)
-    up = combine(high - mine / n, other / n - other_low, phi)
-    difference = (won - lost) / n
-    return difference - down, difference + up
-
-
-def combine(width, other_width, phi):
-    """相関が phi である 2 つの値の区間の幅から、その差の区間の幅。"""
-    squared = width**2 - 2 * phi * width * other_width + other_width**2
-    return math.sqrt(max(0, squared))
+    # 差が最も小さいのは、自分が区間の下の端で、相手が上の端のとき
+    down = mine / n - wilson(mine, n).low
+    up = wilson(other, n).high - other / n
+    return (won - lost) / n - math.sqrt(down**2 - 2 * phi * down * up + up**2)
 
 
 def questions_needed(won, lost, n):
@@ -94,26 +90,24 @@ def questions_needed(won, lost, n):
 
     won 問と lost 問は、片方だけが正解した問題の数。Connor 1987 の式。
     """
-    from scipy.stats import norm
-
     if won == lost:
         return None
     apart = (won + lost) / n
     difference = (won - lost) / n
     # 差がないときの揺れと、この差があるときの揺れ
-    by_chance = norm.ppf(1 - ALPHA / 2) * math.sqrt(apart)
-    by_power = norm.ppf(POWER) * math.sqrt(max(0, apart - difference**2))
+    normal = NormalDist()
+    by_chance = normal.inv_cdf(1 - ALPHA / 2) * math.sqrt(apart)
+    by_power = normal.inv_cdf(POWER) * math.sqrt(apart - difference**2)
     return math.ceil(((by_chance + by_power) / difference) ** 2)
 
 
 def holm(p_values):
     """いくつも検定したときの補正をした p 値 (0 から 1) を、同じ順で返す (Holm 1979)。"""
-    adjusted = [0.0] * len(p_values)
-    smallest_first = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = {}
     largest = 0.0
-    for rank, i in enumerate(smallest_first):
-        # 小さい順に、残りの検定の数を掛ける。順は入れ替わらない
+    for rank, p in enumerate(sorted(p_values)):
+        # 小さい順に、残りの検定の数を掛ける。順は入れ替わらず、同じ p は同じ値になる
         remaining = len(p_values) - rank
-        largest = max(largest, min(1.0, p_values[i] * remaining))
-        adjusted[i] = largest
-    return adjusted
+        largest = max(largest, min(1.0, p * remaining))
+        adjusted[p] = largest
+    return [adjusted[p] for p in p_values]

@@ -1,11 +1,12 @@
 """結果を文字で見せる: チュートリアルの 1 行と、Markdown の表。"""
 
+from itertools import chain
 from statistics import fmean, stdev
 
-from quiz.scoring.compare import group_by_seed
+from quiz.scoring.compare import same_training
 from quiz.scoring.rotations import summary_line
 from quiz.scoring.rows import make_row
-from quiz.scoring.statistics import ALPHA, wilson
+from quiz.scoring.statistics import ALPHA
 
 COLUMNS = "| Model | Environment | Score | Latency |"
 MORE_COLUMNS = " n | 95% CI | Unparsed | Likelihood | Chance | vs best | vs base |"
@@ -13,7 +14,7 @@ DIFFERENCES = (
     "| A | B | 共通の n | 差 A - B | 差の 95% CI | 片方だけ正解 | p | 要る n "
     "| 番号の確率での差 | その 95% CI | その p |"
 )
-TRAININGS = "| 種だけが違う学習 | 種 | n | 平均 | 95% CI | 学習ごとの SD |"
+TRAININGS = "| 種だけが違う学習 | 種 | n | 平均 | 学習ごとの SD |"
 NOTE = f"""\
 Model: 結果のファイルの名前。Environment: 問題のファイルの名前。Score: 生成した回答の正解率。
 Latency: 解くのにかかった秒の合計 (計算機が違えば比べられない)。n: 問題の数。
@@ -23,8 +24,8 @@ vs best、vs base: 表で最良の学習したモデル、同じモデルの学�
 +a -b は自分だけが正解した問題が a 問、相手だけが正解した問題が b 問。
 p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。≈ は最良と区別できない (p ≥ {ALPHA})。
 比べるのは、モデルに見せた問題、選択肢、その順と、正解が同じ問題だけ。
-種だけが違う学習の表: 平均と SD は、学習ごとの Score の平均と標準偏差。95% CI は、平均の正解率で
-n 問を解いたときの Wilson の区間 (問題の選ばれ方の揺れだけで、学習のやり直しの揺れは SD)。
+種だけが違う学習の表: 平均と SD は、学習ごとの Score の平均と標準偏差。SD は学習のやり直しの揺れで、
+問題の選ばれ方の揺れは、それぞれの行の 95% CI。
 設定の記録のない結果 (前の版のもの) は、種だけが違うのか分からないので、まとめない。
 「(順の平均)」は --rotations の結果で、Score は番号の確率を順について平均した答えの正解率
 (生成の正解率ではない)。
@@ -52,12 +53,8 @@ def percent(value):
 
 def ends(interval):
     """区間 (下限, 上限)。"""
-    return "{:.3f}-{:.3f}".format(*interval)
-
-
-def signed(interval):
-    """差の区間 (下限, 上限)。"""
-    return "{:+.3f} から {:+.3f}".format(*interval)
+    low, high = interval
+    return f"{low:.3f}-{high:.3f}"
 
 
 def p_value(p):
@@ -67,6 +64,7 @@ def p_value(p):
 
 def grid(header, rows):
     """Markdown の表の行のリスト。"""
+    # 見出し、区切り、中身
     columns = header.count("|") - 1
     return [header, "|" + " --- |" * columns, *rows]
 
@@ -74,13 +72,17 @@ def grid(header, rows):
 def summary_lines(result, with_genres):
     """チュートリアルと同じ 1 行と、その内訳。"""
     # 1 行目は、1 文字もチュートリアルと違わない
-    total = make_row(result, result.answers, None)
+    total = make_row(result, result.answers)
     lines = [
         f"{result.path:<60} : {round(total.score, 4)}",
         f"    {total.n} 問  読み取れない {percent(total.unparsed)}{rest(total)}",
     ]
-    if with_genres:
-        lines += genre_lines(result)
+    # 分野の名前の順
+    genres = result.by_genre() if with_genres else {}
+    for genre, answers in sorted(genres.items()):
+        row = make_row(result, answers)
+        if genre:
+            lines.append(f"    {genre}: {row.score:.2f} ({row.n} 問){rest(row)}")
     # 選択肢の順を変えた結果
     if result.rotations:
         lines += [
@@ -88,17 +90,6 @@ def summary_lines(result, with_genres):
             "    1 行目は、番号の確率を順について平均した答えの正解率 (生成の正解率ではない)",
         ]
     return "\n".join(lines)
-
-
-def genre_lines(result):
-    """分野ごとの内訳。"""
-    # 分野の名前の順
-    lines = []
-    for genre, answers in sorted(result.by_genre().items()):
-        if genre:
-            row = make_row(result, answers, None)
-            lines.append(f"    {genre}: {row.score:.2f} ({row.n} 問){rest(row)}")
-    return lines
 
 
 def rest(row):
@@ -110,15 +101,15 @@ def markdown(tables, full, published):
     """チュートリアルと同じ形の表。full なら n から右の列と、その読み方も付ける。"""
     lines = []
     for table in tables:
-        # Model と Environment の欄の幅は、チュートリアルの表と同じ
+        # Model と Environment の欄の幅も、見出しも、チュートリアルの表と同じ
         width = max(len(row.environment) for row in table.rows)
-        header = COLUMNS + MORE_COLUMNS * full
         rows = []
         for row in table.rows:
-            cells = full_cells(table, row) if full else f"{row.digits[0]} | {row.digits[1]}"
+            # 右の列のない表には、公開の点数しかない。元の桁のまま出す
+            cells = full_cells(table, row) if full else f"{row.score} | {row.latency}"
             rows.append(f"| {row.name:<30} | {row.environment:<{width}} | {cells} |")
-        # 見出しもチュートリアルと同じ
-        lines += [f"### Table for key: {table.title}", *grid(header, rows)]
+        lines.append(f"### Table for key: {table.title}")
+        lines += grid(COLUMNS + MORE_COLUMNS * full, rows)
         if full:
             lines += differences(table) + trainings(table.rows)
         lines.append("")
@@ -130,26 +121,18 @@ def markdown(tables, full, published):
 
 def full_cells(table, row):
     """1 行の、Score から右の欄。"""
+    # ≈ は、最良と区別できないもの
+    versus_best = versus(table.versus_best.get(row), " ≈")
+    versus_base = versus(table.versus_base.get(row))
+    if row is table.best:
+        versus_best = "best"
+    if row.untrained:
+        versus_base = "base"
     return (
         f"{row.score:.4f} | {show(row.latency, '{:.1f}')} | {row.n} | {ends(row.interval)} "
         f"| {percent(row.unparsed)} | {show(row.likelihood, '{:.4f}')} | {show(row.chance)} "
-        f"| {versus_best(table, row)} | {versus_base(table, row)}"
+        f"| {versus_best} | {versus_base}"
     )
-
-
-def versus_best(table, row):
-    """vs best の欄。≈ は、最良と区別できないもの。"""
-    if row is table.best:
-        return "best"
-    return versus(table.versus_best.get(row), " ≈")
-
-
-def versus_base(table, row):
-    """vs base の欄。"""
-    comparison = table.versus_base.get(row)
-    if row.untrained and not comparison:
-        return "base"
-    return versus(comparison)
 
 
 def versus(comparison, unclear=""):
@@ -161,77 +144,76 @@ def versus(comparison, unclear=""):
     return f"+{score.won} -{score.lost} {p_value(score.p)}{mark}"
 
 
+def below(lines, rows):
+    """表の下に付ける、前置きの lines と rows。rows がなければ、何も付けない。"""
+    return ["", *lines, *rows] if rows else []
+
+
 def differences(table):
     """差の表と、比べなかった問題の説明。"""
-    comparisons = []
-    for row in table.rows:
-        # 最良のモデルとその学習前は、差 (学習後 - 学習前) を 1 度だけ出す
-        if row is not table.base_of_best:
-            comparisons.append(table.versus_best.get(row))
-        comparisons.append(table.versus_base.get(row))
+    # 最良のモデルとその学習前は、差 (学習後 - 学習前) を 1 度だけ出す
+    comparisons = {}
+    for c in chain(table.versus_best.values(), table.versus_base.values()):
+        comparisons[frozenset((c.a, c.b))] = c
 
     # 差の表の行と、その下の説明
     rows = []
     notes = []
-    for c in filter(None, comparisons):
+    for c in comparisons.values():
         if c.score:
             rows.append(difference_line(c))
         if c.note:
             notes.append(f"- {c.a.name} と {c.b.name}: {c.note}")
-    lines = []
-    if rows:
-        lines += ["", *grid(DIFFERENCES, rows)]
-    if notes:
-        lines += ["", "比べなかったもの:", *notes]
-    return lines
+    return below(grid(DIFFERENCES, []), rows) + below(["比べなかったもの:"], notes)
 
 
 def difference_line(c):
     """差の表の 1 行。"""
     # 同じことを何度も問うた結果では、n のほかに、違う問題の数も
-    s = c.score
     n = str(len(c.common))
     distinct = len({asked for asked, _ in c.common})
     if distinct < len(c.common):
-        n = f"{n} ({distinct} 通り)"
+        n += f" ({distinct} 通り)"
     # 番号の確率の記録がない、2024 年版の結果もある
     likelihood = "- | - | -"
     if c.likelihood:
-        d = c.likelihood
-        likelihood = f"{d.difference:+.3f} | {signed(d.interval)} | {p_value(d.p)}"
+        likelihood = f"{with_interval(c.likelihood)} | {p_value(c.likelihood.p)}"
+    s = c.score
     return (
-        f"| {c.a.name} | {c.b.name} | {n} | {s.difference:+.3f} | {signed(s.interval)} "
+        f"| {c.a.name} | {c.b.name} | {n} | {with_interval(s)} "
         f"| +{s.won} -{s.lost} | {p_value(s.p)} | {show(s.needed, '{:,}')} | {likelihood} |"
     )
 
 
-def trainings(table_rows):
-    """種だけが違う学習をまとめた表と、まとめなかったもの。"""
-    # 同じ種の 2 つ目からは、平均には入れないが、黙って捨てもしない
-    rows = []
-    notes = []
-    for seeds in group_by_seed(table_rows):
-        rows.append(training_line(seeds))
-        for first, *others in seeds.values():
-            notes += [f"- {row.name}: 種が {first.name} と同じ" for row in others]
+def with_interval(found):
+    """差と、その区間の欄。"""
+    low, high = found.interval
+    return f"{found.difference:+.3f} | {low:+.3f} から {high:+.3f}"
 
-    lines = []
-    if rows:
-        lines += ["", *grid(TRAININGS, rows)]
-    if notes:
-        lines += ["", "平均に入れなかったもの:", *notes]
-    return lines
+
+def trainings(rows):
+    """種だけが違う学習をまとめた表と、まとめなかったもの。"""
+    # {種のほかが同じ学習: {種: 行}}。同じ種の 2 つ目からは、平均には入れないが、黙って捨てもしない
+    groups = {}
+    notes = []
+    for row in rows:
+        key = row.result and same_training(row)
+        if key:
+            seeds = groups.setdefault(key, {})
+            first = seeds.setdefault(row.result.training["seed"], row)
+            if first is not row:
+                notes.append(f"- {row.name}: 種が {first.name} と同じ")
+    # 種が 2 つ以上なければ、平均も標準偏差もない
+    lines = [training_line(seeds) for seeds in groups.values() if len(seeds) > 1]
+    return below(grid(TRAININGS, []), lines) + below(["平均に入れなかったもの:"], notes)
 
 
 def training_line(seeds):
-    """種だけが違う学習 ({種: 行のリスト}) をまとめた 1 行。種ごとに、初めの 1 つを使う。"""
-    rows = [seeds[seed][0] for seed in sorted(seeds)]
+    """種だけが違う学習 ({種: 行}) をまとめた 1 行。"""
+    # 種の小さい順
+    numbers = ", ".join(map(str, sorted(seeds)))
+    rows = [seeds[seed] for seed in sorted(seeds)]
     names = "、".join(row.name for row in rows)
     scores = [row.score for row in rows]
-
-    # 平均に最も近い正解の数での区間
-    mean = fmean(scores)
     n = rows[0].n
-    interval = wilson(round(mean * n), n)
-    numbers = ", ".join(map(str, sorted(seeds)))
-    return f"| {names} | {numbers} | {n} | {mean:.4f} | {ends(interval)} | {stdev(scores):.4f} |"
+    return f"| {names} | {numbers} | {n} | {fmean(scores):.4f} | {stdev(scores):.4f} |"

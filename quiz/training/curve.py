@@ -5,7 +5,6 @@
 問うているかを確かめる。
 """
 
-import inspect
 import math
 
 import torch
@@ -13,6 +12,7 @@ from transformers import TrainerCallback
 
 from quiz.files import fail
 from quiz.model import encode_prompts
+from quiz.prompt import likely_label
 from quiz.questions.converted import questions_digest, spread_out
 from quiz.solving.one_by_one import Labels
 
@@ -23,50 +23,56 @@ PROBABILITY = "eval_quiz_label_probability"
 
 
 @torch.no_grad()
-def label_scores(model, tokenizer, questions, prompts, rows):
+def label_scores(model, tokenizer, asked, rows):
     """(番号の確率での正解率, 正解の番号の確率の平均) を返す。どちらも 0 から 1。
 
-    prompts は questions のトークン列。rows 問ずつ計算する。
+    asked は (Question, プロンプトのトークン列) のリスト。rows 問ずつ計算する。
     """
-    labels = Labels(tokenizer, max(len(q.choices) for q in questions))
+    labels = Labels(tokenizer, max(len(q.choices) for q, _ in asked))
     width = len(labels.lead) + 1  # 番号までのトークンの数
-    # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い。
-    accepted = inspect.signature(model.get_base_model().forward).parameters
-    keep = {"logits_to_keep": width} if "logits_to_keep" in accepted else {}
     hits = 0
     total = 0.0
-    for i in range(0, len(prompts), rows):
-        batch = {"input_ids": [prompt + labels.lead for prompt in prompts[i : i + rows]]}
+    for i in range(0, len(asked), rows):
+        # 左を詰めて長さをそろえる。詰めた所は位置に数えない。
+        some = asked[i : i + rows]
+        batch = {"input_ids": [prompt + labels.lead for _, prompt in some]}
         batch = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
-        # 埋めた所は位置に数えない。
         positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
-        logits = model(**batch, position_ids=positions, use_cache=False, **keep).logits
+        # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い
+        logits = model(
+            **batch, position_ids=positions, use_cache=False, logits_to_keep=width
+        ).logits
+
+        # 選択肢の少ない問題もあるので、その問題の番号だけを比べる
         probabilities = labels.probabilities(logits[:, -width:])
-        for question, probs in zip(questions[i : i + rows], probabilities):
+        for (question, _), probs in zip(some, probabilities):
             probs = probs[: len(question.choices)]
-            hits += probs.index(max(probs)) == question.label
+            hits += likely_label(probs) == question.label
             total += probs[question.label]
-    return hits / len(prompts), total / len(prompts)
+    return hits / len(asked), total / len(asked)
 
 
 class Curve(TrainerCallback):
-    """学習の前と、各エポックの終わりに測り、学習の記録 (TensorBoard と trainer_state.json)
-    に加える。
+    """学習の前と、各エポックの終わりに測り、学習の記録に加える。
+
+    記録は TensorBoard と trainer_state.json。
     """
 
     def __init__(self, trainer, cfg, questions, dtype):
         self.trainer = trainer
-        self.rows = cfg.micro_batch_size  # 学習がメモリに入るなら、評価も入る
-        tokenizer = trainer.processing_class
+        # 学習がメモリに入るなら、評価も入る
+        self.rows = cfg.micro_batch_size
+        # 学習の行より長い問題は、測らない
         questions = spread_out(questions, MAX_QUESTIONS)
-        prompts = encode_prompts(tokenizer, cfg.base_model, [q.prompt for q in questions])
-        # 学習の行より長い問題は、測らない。
-        fitting = [(q, p) for q, p in zip(questions, prompts) if len(p) < cfg.sequence_len]
-        self.questions = [q for q, _ in fitting]
-        self.prompts = [p for _, p in fitting]
+        prompts = encode_prompts(
+            trainer.processing_class, cfg.base_model, [q.prompt for q in questions]
+        )
+        pairs = zip(questions, prompts)
+        self.asked = [(q, prompt) for q, prompt in pairs if len(prompt) < cfg.sequence_len]
+        # 手順4が、同じ条件で解いたのかを見分けるもの
         self.about = {
-            "questions": questions_digest(self.questions),
-            "n": len(fitting),
+            "questions": questions_digest([q for q, _ in self.asked]),
+            "n": len(self.asked),
             "dtype": f"torch.{dtype}",
         }
 
@@ -77,7 +83,7 @@ class Curve(TrainerCallback):
         # 全員がそろわないと計算できない。
         with self.trainer.accelerator.autocast():
             accuracy, probability = label_scores(
-                model, self.trainer.processing_class, self.questions, self.prompts, self.rows
+                model, self.trainer.processing_class, self.asked, self.rows
             )
         model.train()
         if not math.isfinite(probability):
@@ -89,13 +95,14 @@ class Curve(TrainerCallback):
         self.trainer.log({ACCURACY: accuracy, PROBABILITY: probability})
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        if self.prompts and state.global_step == 0:
+        if self.asked and state.global_step == 0:
             self.measure(model)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        if self.prompts:
+        if self.asked:
             self.measure(model)
-            control.should_save = True  # 測った値も、チェックポイントに残す
+            # 測った値も、チェックポイントに残す
+            control.should_save = True
 
 
 def points(history):
@@ -108,7 +115,7 @@ def points(history):
                     "epoch": round(log.get("epoch", 0), 2),
                     "step": log["step"],
                     "accuracy": log[ACCURACY],
-                    "probability": log.get(PROBABILITY),
+                    "probability": log[PROBABILITY],
                 }
             )
     return found

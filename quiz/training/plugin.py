@@ -10,7 +10,6 @@
 import os
 import shlex
 import sys
-import time
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -23,26 +22,28 @@ from transformers import PrinterCallback, ProgressCallback
 from quiz.adapter import RECORD, base_digest, read_config
 from quiz.files import fail
 from quiz.model import adapter_tensors, compute_exactly, empty_model, read_model_config
-from quiz.questions.converted import read_converted, read_quiz
 from quiz.training.curve import Curve
-from quiz.training.preflight import STEP1, check
-from quiz.training.record import Recorder, complete, describe, find_previous, occupy
+from quiz.training.preflight import check
+from quiz.training.record import (
+    Recorder,
+    complete,
+    describe,
+    find_previous,
+    last_checkpoint,
+    occupy,
+)
 from quiz.training.rows import check_dataset, expected_rows
 from quiz.training.screen import LOG, ProgressLine, hush
-
-PATIENCE = 60  # 秒
 
 
 def next_command(cfg, path):
     """学習の次に打つコマンド。path は YAML の場所。"""
-    given = read_config(path)
     command = "python run_quiz.py"
     if path != "qlora-opencalm.yml":
         command += f" --config {shlex.quote(path)}"
-    if given["output_dir"] != cfg.output_dir:
+    # --output_dir を付けて学習したなら、手順4にも、そのアダプタを言う
+    if read_config(path)["output_dir"] != cfg.output_dir:
         command += f" --model {shlex.quote(cfg.output_dir)}"
-    if given["base_model"] != cfg.base_model:
-        command = f"{path} の base_model を {cfg.base_model} にして {command}"
     return command
 
 
@@ -63,144 +64,115 @@ class Plugin(BasePlugin):
         return "quiz.training.yaml_check.Settings"
 
     def register(self, cfg):
-        speaks = os.environ.get("LOCAL_RANK", "0") == "0"
-        try:
-            self.prepare(cfg, speaks)
-        except SystemExit as e:
-            # どのプロセスも同じことに気付く。話すのは計算機ごとに 1 つで、ほかは、
-            # まとめて止められるのを待つ。
-            if e.code and not speaks:
-                time.sleep(PATIENCE)
-            raise
-
-    def prepare(self, cfg, speaks):
-        """点検し、続きからか初めからかを決める。speaks なら、それを画面に出す。"""
+        """点検し、続きからか初めからかを決める。"""
         path = str(cfg.axolotl_config_path)
         world = int(os.environ.get("WORLD_SIZE", 1))
-        plan = check(cfg.to_dict(), path, world)
-        cfg.bf16 = plan.dtype == "bfloat16"
-        cfg.fp16 = plan.dtype == "float16"
-        cfg.attn_implementation = plan.attention
+        self.plan = check(cfg.to_dict(), path, world)
+
+        # この計算機でできる精度と、モデルに合う計算のしかたにする
+        cfg.bf16 = self.plan.dtype == "bfloat16"
+        cfg.fp16 = self.plan.dtype == "float16"
+        cfg.attn_implementation = self.plan.attention
         # Axolotl は前回のトークン列を、ファイルの中身が変わっていても使い回す
         cfg.is_preprocess = True
-        self.dtype = plan.dtype
-        self.record = describe(cfg, world, plan.n_questions)
+        self.record = describe(cfg, world, len(self.plan.questions))
         self.next = next_command(cfg, path)
-        self.questions = []
-        if cfg.learning_curve and Path(cfg.learning_curve).is_file():
-            self.questions = read_quiz([cfg.learning_curve])
 
+        # いくつかのプロセスで学習するときは、1 つだけが場所を取り、計算機ごとに 1 つだけが話す
         if os.environ.get("RANK", "0") == "0":
             occupy(cfg.output_dir)
-        previous = find_previous(cfg.output_dir, self.record)
-        if previous and (previous.finished or complete(cfg.output_dir, previous)):
-            if speaks:
-                print(
-                    f"{cfg.output_dir} の学習は済んでいます (やり直すなら、別の output_dir で)。"
-                    f"次は: {self.next}"
-                )
-            sys.exit()
-        checkpoint = previous.checkpoint if previous else None
-        if checkpoint:
-            cfg.resume_from_checkpoint = str(checkpoint)
-        if speaks:
-            self.introduce(cfg, plan, checkpoint)
-        hush(cfg.output_dir, checkpoint)
+        speaks = os.environ.get("LOCAL_RANK", "0") == "0"
 
-    def introduce(self, cfg, plan, checkpoint):
-        """何を学習するかを画面に出す。"""
-        print(plan.summary)
-        for note in plan.notes:
-            print(f"注意: {note}")
-        beginning = (
-            f"{checkpoint.name} の続きから始めます。"
-            if checkpoint
-            else "モデルを読み、学習を始めます。"
-        )
-        graph = f"tensorboard --logdir {shlex.quote(cfg.output_dir)}"
-        print(
-            f"{beginning}詳しい記録は {Path(cfg.output_dir, LOG)}、損失のグラフは別の端末で {graph}"
-        )
-        if cfg.learning_curve and not self.questions:
-            print(
-                f"{cfg.learning_curve} がないので、学習の途中の正解率は測りません "
-                "(手順2で作れます)。"
-            )
+        # 同じ学習の前回が済んでいるか、途中まであるか
+        self.previous = find_previous(cfg.output_dir, self.record)
+        begin = "モデルを読み、学習を始めます。"
+        if self.previous:
+            old = self.previous
+            checkpoint = last_checkpoint(cfg.output_dir)
+            if old.finished or complete(cfg.output_dir, old, checkpoint):
+                if speaks:
+                    again = "やり直すなら、別の output_dir で"
+                    print(f"{cfg.output_dir} の学習は済んでいます ({again})。次は: {self.next}")
+                sys.exit()
+            cfg.resume_from_checkpoint = str(checkpoint)
+            begin = f"{checkpoint.name} の続きから始めます。"
+
+        if speaks:
+            log = Path(cfg.output_dir, LOG)
+            graph = f"tensorboard --logdir {shlex.quote(cfg.output_dir)}"
+            print(*self.plan.lines, sep="\n")
+            print(f"{begin}詳しい記録は {log}、損失のグラフは別の端末で {graph}")
+        hush(cfg.output_dir)
 
     def post_model_build(self, cfg, model):
         # トークナイザの語彙の方が大きいモデル (gemma-3) では、Axolotl が埋め込みを広げ、
-        # アダプタにも 2 つ書く。
-        # 広げた分のトークンは問題に出てこない (点検で確かめた) ので、広げさせない。
+        # アダプタにも 2 つ書く。広げた分のトークンは問題に出てこない (点検で確かめた) ので、
+        # 広げさせない。
         model.resize_token_embeddings = lambda *args, **kwargs: model.get_input_embeddings()
 
     def pre_lora_load(self, cfg, model):
         del model.resize_token_embeddings
-        torch.manual_seed(cfg.seed)  # LoRA の初めの値は、Trainer が種を決めるより前に引かれる
+        # LoRA の初めの値は、Trainer が種を決めるより前に引かれる
+        torch.manual_seed(cfg.seed)
 
     def post_lora_load(self, cfg, model):
         """学習を始める前に、手順4が読むモデルに、このアダプタがそのまま合うことを確かめる。"""
+        # 手順4と同じ形のモデルに、同じ LoRA を付けてみる
         config = cfg.to_dict()
         lora = deepcopy(model.peft_config["default"])
         lora.lora_dropout = 0.0
         asked = get_peft_model(empty_model(read_model_config(cfg.base_model, config), config), lora)
-        trained = shapes_of(model)
-        expected = shapes_of(asked)
-        if trained != expected:
-            names = sorted(set(trained.items()) ^ set(expected.items()))
+
+        different = shapes_of(model).items() ^ shapes_of(asked).items()
+        if different:
             fail(
                 f"{cfg.base_model} のアダプタは、手順4が読むモデルに合わない形になります "
-                f"({names[0][0]} など)。"
-                "docs/models.md の表のモデルを使ってください。"
+                f"({min(different)[0]} など)。docs/models.md の表のモデルを使ってください。"
             )
 
     def post_model_load(self, cfg, model):
-        compute_exactly(model)  # 学習の途中で評価しても、重みが並べ替えられないように
+        # 学習の途中で評価しても、重みが並べ替えられないように
+        compute_exactly(model)
 
     def post_trainer_create(self, cfg, trainer):
         self.check_rows(cfg, trainer)
         self.check_base(cfg)
+
+        # 画面は、1 行の進み具合だけにする
         for callback in (ProgressCallback, PrinterCallback):
             trainer.remove_callback(callback)
         curve = None
-        if self.questions:
-            curve = Curve(trainer, cfg, self.questions, self.dtype)
-        self.recorder = Recorder(cfg.output_dir, self.record, curve.about if curve else None)
+        if self.plan.curve_questions:
+            curve = Curve(trainer, cfg, self.plan.curve_questions, self.plan.dtype)
+        self.recorder = Recorder(cfg.output_dir, self.record, curve)
         trainer.add_callback(self.recorder)
         trainer.add_callback(ProgressLine())
         if curve:
             trainer.add_callback(curve)
 
     def check_rows(self, cfg, trainer):
-        """Axolotl が使う行が、学習用ファイルのすべての問題の、
-        手順4の問い方のとおりの行であることを確かめる。
-        """
+        """Axolotl が使う行は、学習用ファイルのすべての問題の、手順4の問い方のとおりの行か。"""
+        # 質問の部分も学習する設定と、何問かを 1 行につなぐ設定では、比べられない
         if cfg.train_on_inputs or cfg.sample_packing:
             return
-        questions = []
-        for dataset in cfg.datasets:
-            questions += read_converted(dataset["path"], STEP1)
-        expected = expected_rows(trainer.processing_class, cfg.base_model, questions)
+        expected = expected_rows(trainer.processing_class, cfg.base_model, self.plan.questions)
         try:
             check_dataset(trainer.train_dataset, expected)
         except ValueError as e:
             fail(f"{e}。last_run_prepared フォルダを消して、もう一度実行してください。")
 
     def check_base(self, cfg):
-        """基のモデルのファイルの印を記録に加える。続きからなら、
-        始めたときと同じであることを確かめる。
-        """
+        """基のモデルのファイルの印を記録に加える。続きからなら、始めたときと同じか確かめる。"""
         mark = base_digest(cfg.base_model)
-        if cfg.resume_from_checkpoint:
-            previous = find_previous(cfg.output_dir, self.record)
-            if previous.record.base_files not in (None, mark):
-                fail(
-                    f"{cfg.base_model} のファイルが、学習を始めたときと違います。"
-                    "元に戻すか、別の output_dir で始めてください。"
-                )
+        if self.previous and self.previous.base_files not in (None, mark):
+            fail(
+                f"{cfg.base_model} のファイルが、学習を始めたときと違います。"
+                "元に戻すか、別の output_dir で始めてください。"
+            )
         self.record = replace(self.record, base_files=mark)
 
     def post_train(self, cfg, model):
-        # 損失の表示は、数でない値を飛ばす。
+        # 損失の表示は、数でない値を飛ばす
         for p in model.parameters():
             if p.requires_grad and not p.isfinite().all():
                 fail(
@@ -212,6 +184,8 @@ class Plugin(BasePlugin):
         self.recorder.write(finished=True)
         if not self.recorder.state.is_world_process_zero:
             return
+
+        # 何を、どれだけ学習したか
         done = self.recorder.record
         text = (
             f"学習しました: {done.questions} 問、{done.epochs:g} エポック"

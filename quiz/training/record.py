@@ -12,12 +12,11 @@
 
 import json
 import os
-import re
 import shlex
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from transformers import TrainerCallback
@@ -46,43 +45,32 @@ HARMLESS = {
 }
 
 
-@dataclass(frozen=True)
-class Previous:
-    """output_dir に残っている、同じ学習の前回。"""
-
-    record: TrainingRecord
-    checkpoint: Path | None  # 続きを始めるところ
-
-    @property
-    def finished(self):
-        return self.record.finished
-
-
 def step_of(checkpoint):
     """チェックポイントのフォルダの名前 (checkpoint-36) の、ステップの数。"""
-    return int(checkpoint.name.split("-")[1])
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def last_checkpoint(folder):
     """最後まで書かれたチェックポイントのうち、最も進んだもの。なければ None。"""
+    # trainer_state.json は最後に書かれる。読めないものと、名前の似たフォルダは数えない
     found = []
-    for path in Path(folder).glob("checkpoint-*"):
-        if not re.fullmatch(r"checkpoint-\d+", path.name):
-            continue
-        with suppress(OSError, ValueError):
-            json.loads((path / "trainer_state.json").read_text())  # 最後に書かれるファイル
-            found.append(path)
-    return max(found, key=step_of, default=None)
+    for state in Path(folder).glob("checkpoint-*/trainer_state.json"):
+        with suppress(ValueError):
+            json.loads(state.read_text())
+            found.append((step_of(state.parent), state.parent))
+    return max(found, default=(0, None))[1]
 
 
 def occupy(folder):
-    """output_dir を作り、このプロセスが終わるまで占める。ほかのプロセスが学習していれば、1
-    行で終わる。
+    """output_dir を作り、このプロセスが終わるまで占める。
+
+    ほかのプロセスが学習していれば、1 行で終わる。
     """
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as e:
         fail(f"output_dir の {folder} を作れません ({reason(e)})。別の場所にしてください。")
+    # 2 つの学習が同じ所に書けば、どちらのアダプタでもなくなる
     lock(
         folder,
         f"{folder} では、もう 1 つの学習が動いています。終わるのを待つか、"
@@ -91,20 +79,21 @@ def occupy(folder):
 
 
 def differences(old, new, folder):
-    """2 つの学習の TrainingRecord で違うもの (「名前: 前は …、今は …」) のリスト。folder は old
-    のアダプタのフォルダ。
+    """2 つの TrainingRecord で違うもの (「名前: 前は …、今は …」) のリスト。
+
+    folder は old のアダプタのフォルダ。
     """
     before = {"base_model": old.base_model, **old.settings}
     after = {"base_model": new.base_model, **new.settings}
+    # 同じフォルダを別の名前で書いただけかもしれない
     if same_model(new.base_model, old.base_model, folder):
-        after["base_model"] = before["base_model"]
+        after["base_model"] = old.base_model
+
     texts = []
     for key in sorted(before.keys() | after.keys()):
-        values = [before.get(key), after.get(key)]
-        if values[0] == values[1]:
-            continue
-        long = any(isinstance(value, (list, dict)) for value in values)
-        texts.append(key if long else f"{key}: 前は {values[0]}、今は {values[1]}")
+        if before.get(key) != after.get(key):
+            texts.append(f"{key}: 前は {before.get(key)}、今は {after.get(key)}")
+    # 学習用ファイルの名前は設定にあるので、ここでは中身を比べる
     for path, mark in new.train_files.items():
         if old.train_files.get(path, mark) != mark:
             texts.append(f"{path} の中身")
@@ -112,25 +101,28 @@ def differences(old, new, folder):
 
 
 def find_previous(folder, new):
-    """folder にある、new と同じ学習の Previous。まだ何もなければ None。別の学習のものがあれば、1
-    行で終わる。
+    """folder にある、new と同じ学習の、前回の TrainingRecord。
+
+    続きを始めるものがなければ None。別の学習のものがあれば、1 行で終わる。
     """
     old = read_record(folder)
-    checkpoint = last_checkpoint(folder)
     names = {path.name for path in Path(folder).glob("*")}
-    # LOG だけなら、始めてすぐに止めた学習。
-    if old is None and names and (LOG not in names or WEIGHTS in names):
-        refuse(folder, f"この学習のものではないファイル ({min(names)} など) があります")
     if old is None:
+        # LOG だけなら、始めてすぐに止めた学習
+        if names and (LOG not in names or WEIGHTS in names):
+            refuse(folder, f"この学習のものではないファイル ({min(names)} など) があります")
         return None
+
+    # アダプタを書き終えていなければ、最後のチェックポイントから続ける
     if WEIGHTS not in names:
         old = replace(old, finished=False)
-    if not old.finished and checkpoint is None:
+    if not old.finished and last_checkpoint(folder) is None:
         return None
+    # 同じ学習のものか
     changed = differences(old, new, folder)
     if changed:
         refuse(folder, f"別の学習のアダプタがあります ({'、'.join(changed)})")
-    return Previous(old, checkpoint)
+    return old
 
 
 def refuse(folder, why):
@@ -140,16 +132,19 @@ def refuse(folder, why):
 
 
 def describe(cfg, world, n_questions):
-    """これからの学習の TrainingRecord。"""
+    """これからの学習の TrainingRecord。world はプロセスの数。"""
+    # 書式は、学習に使う最初の 1 件で残す
     files = [dataset["path"] for dataset in cfg.datasets]
     _, example = next(read_records(files[0], ""))
+    # JSON に書いて読み戻した形にそろえる: 前回の記録と比べるので
     settings = {key: value for key, value in cfg.to_dict().items() if key not in HARMLESS}
     settings["processes"] = world
+    settings = json.loads(json.dumps(settings, default=str))
     return TrainingRecord(
         base_model=cfg.base_model,
         train_files={path: file_digest(path) for path in files},
         example=example,
-        settings=json.loads(json.dumps(settings, default=str)),
+        settings=settings,
         finished=False,
         steps_done=0,
         steps_planned=0,
@@ -157,16 +152,15 @@ def describe(cfg, world, n_questions):
     )
 
 
-def complete(folder, previous):
-    """最後のチェックポイントまで書いて止まった学習なら、そのアダプタを仕上がりとして置き、True
-    を返す。
+def complete(folder, record, checkpoint):
+    """最後のチェックポイントまで書いて止まった学習なら、そのアダプタを仕上がりとして置く。
 
-    Trainer に続けさせると、max_steps で止まった学習では 1 ステップ余計に進む。
+    置いたかを返す。Trainer に続けさせると、max_steps で止まった学習では 1 ステップ余計に進む。
     """
-    record = previous.record
-    checkpoint = previous.checkpoint
+    # 途中のチェックポイントなら、Trainer に続けさせる
     if step_of(checkpoint) < record.steps_planned or not (checkpoint / WEIGHTS).exists():
         return False
+    # 学習の終わりに Axolotl と Recorder が書くもの
     for name in ("adapter_config.json", WEIGHTS):
         shutil.copy(checkpoint / name, folder)
     write_record(folder, replace(record, steps_done=record.steps_planned, finished=True))
@@ -178,43 +172,44 @@ def write_record(folder, record):
 
 
 class Recorder(TrainerCallback):
-    """学習の記録を training.json に書く。about は、学習曲線の問う問題と精度 (測らないなら None)。
+    """学習の記録を training.json に書く。curve は学習曲線 (測らないなら None)。"""
 
-
-    """
-
-    def __init__(self, folder, record, about):
+    def __init__(self, folder, record, curve):
         self.folder = folder
         self.record = record
-        self.about = about
-        self.seconds_before = 0.0
+        self.curve = curve
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.begin = time.perf_counter()
         self.state = state
-        if state.global_step:  # 続きからなら、前にかかった時間も数える
-            self.seconds_before = read_record(self.folder).seconds
+        self.begin = time.perf_counter()
+        # 続きからなら、前にかかった時間も数える
+        if state.global_step:
+            self.begin -= read_record(self.folder).seconds
         self.write()
 
     def on_save(self, args, state, control, **kwargs):
         self.write()
 
     def write(self, finished=False):
+        """ここまでの記録を書く。"""
+        # 損失は、初めと終わりの値だけを残す
         history = self.state.log_history
         losses = [log["loss"] for log in history if "loss" in log] or [None]
         curve = points(history)
+        # 最後に測った値は、学習したモデルが自分に問うた結果
         self_check = None
-        if self.about and curve:
+        if self.curve and curve:
             last = curve[-1]
-            self_check = self.about | {key: last[key] for key in ("accuracy", "probability")}
-        seconds = self.seconds_before + time.perf_counter() - self.begin
+            self_check = self.curve.about | {key: last[key] for key in ("accuracy", "probability")}
+
+        # どのプロセスも同じ記録を持ち、1 つだけが書く
         self.record = replace(
             self.record,
             epochs=round(self.state.epoch or 0, 2),
             steps_done=self.state.global_step,
             steps_planned=self.state.max_steps,
             finished=finished,
-            seconds=round(seconds, 1),
+            seconds=round(time.perf_counter() - self.begin, 1),
             first_loss=losses[0],
             last_loss=losses[-1],
             curve=curve,

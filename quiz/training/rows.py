@@ -10,7 +10,8 @@ from collections import Counter
 from quiz.model import encode_prompts
 from quiz.training.yaml_check import WrongSetting
 
-IGNORED = -100  # このラベルのトークンは、損失に数えない
+# このラベルのトークンは、損失に数えない
+IGNORED = -100
 
 
 def expected_rows(tokenizer, base, questions):
@@ -24,46 +25,43 @@ def expected_rows(tokenizer, base, questions):
     return rows
 
 
-def check_first_row(tokenizer, yaml, row, expected):
-    """Axolotl が最初の記録 row から作る行を、あるべき行 expected と比べる。違えば WrongSetting。"""
+def check_first_row(tokenizer, yaml, question, expected):
+    """Axolotl が最初の問題から作る行を、あるべき行 expected と比べる。違えば WrongSetting。"""
     from axolotl.prompt_strategies.user_defined import UserDefinedDatasetConfig, load
     from axolotl.utils.dict import DictDefault
 
+    # プロンプトの最後が EOS なら、回答の前に終わっている
     ids, labels = expected
-    prompt_length = labels.count(IGNORED)
-    if ids[prompt_length - 1] == tokenizer.eos_token_id:
+    if ids[labels.count(IGNORED) - 1] == tokenizer.eos_token_id:
         raise WrongSetting(
-            f"{yaml['base_model']} のトークナイザは、"
-            "どの文の終わりにも終わりの記号を付けるので、"
-            "プロンプトが終わったことになり、学習できません。"
+            f"{yaml['base_model']} のトークナイザは、どの文の終わりにも終わりの記号を付けるので、"
+            "プロンプトが終わったことになり、学習できません。別のモデルを使ってください。",
+            "base_model",
+        )
+
+    # Axolotl に 1 行だけ作らせる
+    kind = UserDefinedDatasetConfig(**yaml["datasets"][0]["type"])
+    record = {"instruction": question.prompt, "output": question.answer}
+    made = load(tokenizer, DictDefault(yaml), kind).tokenize_prompt(record)
+    if tuple(made["input_ids"]) != ids:
+        raise WrongSetting(
+            f"{yaml['base_model']} のトークナイザでは、Axolotl の作る行のプロンプトと回答の間に"
+            "余分なトークンが入り、手順4と違う問い方の学習になります。"
             "別のモデルを使ってください。",
             "base_model",
         )
-    kind = UserDefinedDatasetConfig(**yaml["datasets"][0]["type"])
-    made = load(tokenizer, DictDefault(yaml), kind).tokenize_prompt(row)
-    made_ids = tuple(made["input_ids"])
-    if made_ids == ids:
-        return
-    between = tokenizer.convert_ids_to_tokens(
-        made_ids[prompt_length : len(made_ids) - len(ids) + prompt_length]
-    )
-    shown = f"「{''.join(between)}」が入り" if between else "並びが変わり"
-    raise WrongSetting(
-        f"{yaml['base_model']} のトークナイザでは、Axolotl "
-        f"の作る行のプロンプトと回答の間に{shown}、"
-        "手順4と違う問い方の学習になります。別のモデルを使ってください。",
-        "base_model",
-    )
 
 
 def check_dataset(dataset, expected):
-    """Axolotl が学習に使う行 dataset が、順を除いて expected とすべて同じか。違えば、その理由の
-    ValueError。
+    """Axolotl が学習に使う行 dataset が、順を除いて expected とすべて同じか。
+
+    違えば、その理由の ValueError。
     """
     if len(dataset) != len(expected):
         raise ValueError(
             f"学習に使われる {len(dataset)} 行が、学習用ファイルの {len(expected)} 問と違います"
         )
+    # トークン列とラベルの組を、何度出てくるかまで比べる
     columns = zip(dataset["input_ids"], dataset["labels"])
     used = Counter((tuple(ids), tuple(labels)) for ids, labels in columns)
     other = used - Counter(expected)

@@ -4,38 +4,19 @@ Axolotl は、知らない名前の設定を黙って無視する。また、モ
 ものから変える設定もある。手順4はそれに従えないので、学習の前に断る。
 """
 
-import math
 import re
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, FiniteFloat, PositiveInt, ValidationError
 
 from quiz.files import read_text
 
 PLUGIN = "quiz.training.plugin.Plugin"
-POSITIVE = (
-    "sequence_len",
-    "micro_batch_size",
-    "gradient_accumulation_steps",
-    "num_epochs",
-    "learning_rate",
-    "lora_r",
-    "lora_alpha",
-)
-# なければ Axolotl が黙って別の値にするものもある
-REQUIRED = (
-    "base_model",
-    "output_dir",
-    "datasets",
-    "adapter",
-    "lora_target_modules",
-    "seed",
-    *POSITIVE,
-)
-RANGES = {"seed": (0, 2**32), "lora_dropout": (0, 1), "max_steps": (1, 10**9)}
+COMPARE = "元の qlora-opencalm.yml と比べてください。"
 
 # datasets の type: instruction をそのままプロンプトにする。ほかの形では、
 # 手順4の書式と違ってしまう。
@@ -46,8 +27,20 @@ FORMAT = {
     "system_prompt": "",
 }
 
-# pydantic の間違いの種類 (int_parsing など) の先頭と、正しい型
-TYPES = {"int": "整数", "float": "数", "bool": "true か false ", "string": "文字"}
+# pydantic の間違いの種類 (int_parsing などは _ の前だけ) と、どう直すか
+REMEDIES = {
+    "int": "整数に",
+    "float": "数に",
+    "bool": "true か false に",
+    "string": "文字に",
+    "dict": "「名前: 値」の並びに",
+    "list": "「- 値」の並びに",
+    "greater_than": "{gt} より大きい値に",
+    "greater_than_equal": "{ge} 以上に",
+    "less_than": "{lt} 未満に",
+    "finite_number": "限りのある数に",
+    "literal_error": "{expected} に",
+}
 
 # モデルの読み方の設定のうち、手順4も従うか、答えに関わらないもの
 HARMLESS_FOR_MODEL = {
@@ -107,29 +100,58 @@ RESUMING = ("resume_from_checkpoint", "auto_resume_from_checkpoints", "save_only
 
 
 class WrongSetting(Exception):
-    """設定 key の間違い。str() が理由。"""
-
-    def __init__(self, reason, key=None):
-        super().__init__(reason)
-        self.key = key
+    """設定の間違い。args は (理由, 設定の名前。どの設定とも言えなければ None)。"""
 
 
 class Settings(BaseModel):
-    """Axolotl の設定に足すもの。learning_curve は、途中の正解率を測る問題のファイル
-    (なければ測らない)。
-    """
+    """Axolotl の設定に足すもの。"""
 
+    # 途中の正解率を測る問題のファイル (なければ測らない)
     learning_curve: str | None = None
 
 
-def where(path, config, key):
-    """設定 key のある所 (ファイル:行)。コマンドラインで変えた設定なら、その書き方。config
-    は両方を合わせた dict。
+class Dataset(BaseModel):
+    """学習用ファイルの 1 つ。"""
+
+    path: str
+    type: dict | str
+
+
+class Limits(BaseModel):
+    """なければならない設定と、値の範囲。
+
+    Axolotl は、設定がなければ黙って別の値にし、範囲の外の値も受け取る。
     """
+
+    base_model: str
+    output_dir: str
+    datasets: list[Dataset]
+    adapter: Literal["lora", "qlora"]
+    lora_target_modules: list[str] | Literal["all-linear"]
+    seed: int = Field(ge=0, lt=2**32)
+    sequence_len: PositiveInt
+    micro_batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    num_epochs: FiniteFloat = Field(gt=0)
+    learning_rate: FiniteFloat = Field(gt=0)
+    lora_r: PositiveInt
+    lora_alpha: PositiveInt
+    lora_dropout: float = Field(0, ge=0, lt=1)
+    max_steps: PositiveInt = None
+    fsdp_config: dict = None
+
+
+def where(path, config, key):
+    """設定 key のある所 (ファイル:行)。コマンドラインで変えた設定なら、その書き方。
+
+    config は、YAML とコマンドラインを合わせた dict。
+    """
+    # YAML に書いてあるのと違う値なら、コマンドラインのもの
     text = read_text(path, "YAML の場所を確かめてください。")
     written = yaml.safe_load(text) or {}
     if key in config and written.get(key) != config[key]:
         return f"--{key}"
+    # 入れ子の中の設定も、名前で探す
     for number, line in enumerate(text.splitlines(), 1):
         if key and re.match(rf"\s*(- )?{re.escape(str(key))}\s*:", line):
             return f"{path}:{number}"
@@ -147,43 +169,38 @@ def names_of(*models):
 
 def check_known(given, names):
     """given (dict) の名前が、すべて names にあるか。なければ、近い名前を言う。"""
-    if not isinstance(given, dict):
-        return
     for key in given:
         if key in names:
             continue
         near = get_close_matches(str(key), names, 1)
         hint = f"{near[0]} の間違いではありませんか。" if near else "この行を消してください。"
-        shown = repr(key) if key != str(key).strip() else key
-        raise WrongSetting(f"{shown} という設定はありません。{hint}", key)
+        # repr なら、全角の空白などの付いた名前も見える
+        raise WrongSetting(f"{key!r} という設定はありません。{hint}", key)
 
 
 def check_names(config):
-    """設定の名前を調べる。入れ子の中も見る。"""
+    """設定の名前、あるべき設定、値の範囲、入れ子の中の名前を、この順に調べる。"""
     from axolotl.cli.args import TrainerCliArgs
     from axolotl.utils.schemas.config import AxolotlInputConfig
     from axolotl.utils.schemas.datasets import SFTDataset, UserDefinedPrompterType
     from axolotl.utils.schemas.fsdp import FSDPConfig
 
+    # 名前の間違いを先に言う (その設定がない、と言うより分かりやすい)
     options = set(TrainerCliArgs.__dataclass_fields__)
     check_known(config, names_of(AxolotlInputConfig, Settings) | options)
-    for key in REQUIRED:
-        if config.get(key) is None:
-            raise WrongSetting(
-                f"{key} の行がありません。元の qlora-opencalm.yml と比べてください。", key
-            )
-    datasets = config["datasets"]
-    rows = datasets if isinstance(datasets, list) else [None]
-    for row in rows:
-        if not isinstance(row, dict) or not row.get("type") or not isinstance(row.get("path"), str):
-            raise WrongSetting(
-                "datasets の形が違います (path と type の並び)。"
-                "元の qlora-opencalm.yml と比べてください。",
-                "datasets",
-            )
+
+    # 値のない行は、ないのと同じ
+    try:
+        Limits(**{key: value for key, value in config.items() if value is not None})
+    except ValidationError as e:
+        raise explain(e) from None
+
+    # 形が分かったので、入れ子の中も見られる
+    for row in config["datasets"]:
         check_known(row, names_of(SFTDataset))
-        check_known(row["type"], names_of(UserDefinedPrompterType))
-    check_known(config.get("fsdp_config"), names_of(FSDPConfig))
+        if isinstance(row["type"], dict):
+            check_known(row["type"], names_of(UserDefinedPrompterType))
+    check_known(config.get("fsdp_config") or {}, names_of(FSDPConfig))
 
 
 def check_followed(config):
@@ -193,46 +210,36 @@ def check_followed(config):
     from axolotl.utils.schemas.model import ModelInputConfig
     from axolotl.utils.schemas.peft import ReLoRAConfig
 
-    changing = (
-        names_of(ModelInputConfig, RemappedParameters, ReLoRAConfig, LISAConfig)
-        - HARMLESS_FOR_MODEL
-    )
+    # 断る設定と、その理由
+    changing = names_of(ModelInputConfig, RemappedParameters, ReLoRAConfig, LISAConfig)
+    unfollowed = "手順4が同じモデルを同じように読めず、学習したものに問えなくなります"
+    reasons = dict.fromkeys(changing - HARMLESS_FOR_MODEL | NOT_FOLLOWED, unfollowed)
+    reasons |= dict.fromkeys(OLD_ATTENTION, "古い書き方です。代わりは attn_implementation です")
+    reasons |= dict.fromkeys(RESUMING, "続きからは、何もしなくても始まります")
+
+    # false や空の値は、書いていないのと同じ
     for key, value in config.items():
-        if value and key in changing | NOT_FOLLOWED:
+        if value and key in reasons:
             raise WrongSetting(
-                f"{key} は使えません。手順4が同じモデルを同じように読めず、"
-                "学習したものに問えなくなります。この設定を消してください。",
-                key,
-            )
-    for key in OLD_ATTENTION:
-        if config.get(key):
-            raise WrongSetting(
-                f"{key} は古い書き方です。attn_implementation で書いてください。", key
-            )
-    for key in RESUMING:
-        if config.get(key):
-            raise WrongSetting(
-                f"{key} は使えません (続きからは、何もしなくても始まります)。"
-                "この設定を消してください。",
-                key,
+                f"{key} は使えません ({reasons[key]})。この設定を消してください。", key
             )
 
 
 def check_values(config):
     """Axolotl が受け取っても、ここでは役に立たない値を断る。"""
-    from axolotl.utils.schemas.enums import CustomSupportedOptimizers
-    from transformers import SchedulerType
-    from transformers.trainer_utils import SaveStrategy
-    from transformers.training_args import OptimizerNames
+    import transformers
 
+    # 場所
     for key in ("base_model", "output_dir"):
         value = config[key]
-        if not isinstance(value, str) or value.startswith("~") or Path(value).is_file():
+        if value.startswith("~") or Path(value).is_file():
             raise WrongSetting(
                 f"{key} の {value!r} は、名前でもフォルダでもありません "
                 "(~ は使えません。./ か / から書いてください)。",
                 key,
             )
+
+    # 学習する文字列は、手順4の問い方と 1 文字も違ってはいけない
     for row in config["datasets"]:
         kind = row["type"] if isinstance(row["type"], dict) else {}
         for key, text in FORMAT.items():
@@ -242,85 +249,11 @@ def check_values(config):
                     "直してください。",
                     key,
                 )
-    if not isinstance(config.get("fsdp_config") or {}, dict):
-        raise WrongSetting("fsdp_config の形が違います (docs/models.md に例)。", "fsdp_config")
-    check_choice(config, "adapter", ["lora", "qlora"])
-    check_choice(config, "optimizer", [*OptimizerNames, *CustomSupportedOptimizers])
-    check_choice(config, "lr_scheduler", [*SchedulerType, "one_cycle", "rex"])
-    check_choice(config, "save_strategy", list(SaveStrategy))
-    targets = config["lora_target_modules"]
-    if isinstance(targets, str) and targets != "all-linear":
-        raise WrongSetting(
-            "lora_target_modules は all-linear か、層の名前の並びにしてください。",
-            "lora_target_modules",
-        )
+
+    # ここまでの点検をするのも、学習の記録を残すのも、このプラグイン
     if PLUGIN not in (config.get("plugins") or ()):
-        raise WrongSetting(
-            f"plugins に {PLUGIN} がありません。元の qlora-opencalm.yml と比べてください。",
-            "plugins",
-        )
+        raise WrongSetting(f"plugins に {PLUGIN} がありません。{COMPARE}", "plugins")
 
-
-def check_choice(config, key, choices):
-    """設定 key の値が、choices (文字列か、値が文字列の Enum) のどれかであるか。"""
-    values = [getattr(choice, "value", choice) for choice in choices]
-    value = config.get(key)
-    if value is not None and value not in values:
-        near = get_close_matches(str(value), values, 1) or values[:1]
-        raise WrongSetting(f"{key} に {value} という値はありません ({near[0]} など)。", key)
-
-
-def check_types(config):
-    """値の型と範囲を、Axolotl 自身の検査で調べる。"""
-    from axolotl.utils.config import validate_config
-    from axolotl.utils.dict import DictDefault
-    from pydantic import ValidationError
-
-    try:
-        checked = validate_config(DictDefault(deepcopy(config)))
-    except ValidationError as e:
-        raise explain(e) from None
-    for key in POSITIVE:
-        if not 0 < float(checked[key]) < math.inf:
-            raise WrongSetting(f"{key} が {config[key]} です。0 より大きい値にしてください。", key)
-    for key, (low, high) in RANGES.items():
-        value = checked.get(key)
-        if value is not None and not low <= value < high:
-            raise WrongSetting(
-                f"{key} が {config[key]} です。{low} 以上 {high} 未満にしてください。", key
-            )
-    # Axolotl は "true" を true と読み替えるが、手順4は読み替えない。
-    for key, value in config.items():
-        if isinstance(value, str) and isinstance(checked.get(key), (bool, int)):
-            raise WrongSetting(f'{key} が文字の "{value}" です。引用符を外してください。', key)
-
-
-def explain(error):
-    """pydantic の間違いを、WrongSetting にする。"""
-    # いくつかの型を許す設定では、最後のものが、許す値をいちばんよく表す。
-    last = error.errors()[-1]
-    place = last["loc"] or ("",)
-    key = place[0]
-    kind = TYPES.get(last["type"].split("_")[0])
-    if key and kind:
-        return WrongSetting(f"{key} が {last['input']!r} です。{kind}にしてください。", key)
-    what = last["msg"].removeprefix("Value error, ")
-    return WrongSetting(
-        f"{key or '設定の組み合わせ'} が Axolotl に合いません ({what})。"
-        "元の qlora-opencalm.yml と比べてください。",
-        key,
-    )
-
-
-def check_settings(config):
-    """名前、値、型を調べる。間違いがあれば WrongSetting。config は、コマンドラインの値も合わせた
-    dict。
-    """
-    import transformers
-
-    check_names(config)
-    check_followed(config)
-    check_values(config)
     tokenizer_type = str(config.get("tokenizer_type") or "AutoTokenizer")
     if not hasattr(transformers, tokenizer_type):
         raise WrongSetting(
@@ -328,4 +261,68 @@ def check_settings(config):
             "PreTrainedTokenizerFast にしてください。",
             "tokenizer_type",
         )
+
+
+def check_choices(config):
+    """決まった名前から選ぶ設定を調べる (Axolotl は、どんな文字も受け取る)。"""
+    from axolotl.utils.schemas.enums import CustomSupportedOptimizers
+    from transformers import SchedulerType
+    from transformers.training_args import OptimizerNames
+
+    choices = {
+        "optimizer": [*OptimizerNames, *CustomSupportedOptimizers],
+        "lr_scheduler": [*SchedulerType, "one_cycle", "rex"],
+    }
+    for key, allowed in choices.items():
+        value = config.get(key)
+        if value is not None and value not in allowed:
+            raise WrongSetting(f"{key} に {value} という値はありません。{COMPARE}", key)
+
+
+def check_types(config):
+    """値の型と組み合わせを、Axolotl 自身の検査で調べる。"""
+    from axolotl.utils.config import validate_config
+    from axolotl.utils.dict import DictDefault
+
+    try:
+        checked = validate_config(DictDefault(deepcopy(config)))
+    except ValidationError as e:
+        raise explain(e) from None
+
+    # Axolotl は "true" を true と読み替えるが、手順4は読み替えない
+    for key, value in config.items():
+        if isinstance(value, str) and isinstance(checked.get(key), (bool, int)):
+            raise WrongSetting(f'{key} が文字の "{value}" です。引用符を外してください。', key)
+
+
+def explain(error):
+    """pydantic の間違いを、WrongSetting にする。"""
+    # いくつかの型を許す設定では、最後のものが、許す値をいちばんよく表す
+    last = error.errors()[-1]
+    kind = last["type"]
+    key = last["loc"][0] if last["loc"] else None
+    place = ".".join(map(str, last["loc"])) or "設定の組み合わせ"
+    if kind == "missing":
+        return WrongSetting(f"{place} の行がありません。{COMPARE}", key)
+
+    # 直し方の分かるもの
+    remedy = REMEDIES.get(kind) or REMEDIES.get(kind.split("_")[0])
+    if key and remedy:
+        how = remedy.format(**last.get("ctx", {}))
+        return WrongSetting(f"{key} が {last['input']!r} です。{how}してください。", key)
+
+    # そのほかは、Axolotl の言うとおりに
+    what = last["msg"].removeprefix("Value error, ")
+    return WrongSetting(f"{place} が Axolotl に合いません ({what})。{COMPARE}", key)
+
+
+def check_settings(config):
+    """名前、値、型を調べる。間違いがあれば WrongSetting。
+
+    config は、コマンドラインの値も合わせた dict。
+    """
+    check_names(config)
+    check_followed(config)
+    check_values(config)
+    check_choices(config)
     check_types(config)

@@ -15,11 +15,19 @@ from quiz.model import attention, encode_prompts, load_tokenizer, precision
 
 def test_changed_tokens_are_refused(demo, tmp_path):
     """tokenizer_type を外すと transformers が正規化を変える。run_quiz.py は黙って続けない。"""
-    text = (demo / CONFIG).read_text(encoding="utf-8").replace("./data/demo/model", str(DEMO / "model"))
-    (tmp_path / "q.yml").write_text(text.replace("tokenizer_type: PreTrainedTokenizerFast", "tokenizer_type: AutoTokenizer"))
+    text = (
+        (demo / CONFIG)
+        .read_text(encoding="utf-8")
+        .replace("./data/demo/model", str(DEMO / "model"))
+    )
+    (tmp_path / "q.yml").write_text(
+        text.replace("tokenizer_type: PreTrainedTokenizerFast", "tokenizer_type: AutoTokenizer")
+    )
     wide = (demo / "quiz.json").read_text(encoding="utf-8").replace("?", "？")
     (tmp_path / "quiz.json").write_text(wide, encoding="utf-8")
-    assert "トークン列が tokenizer.json と違います" in step_error("run_quiz", "--config", "q.yml", "--base", cwd=tmp_path)
+    assert "トークン列が tokenizer.json と違います" in step_error(
+        "run_quiz", "--config", "q.yml", "--base", cwd=tmp_path
+    )
     assert not list(tmp_path.glob("result*"))
 
 
@@ -32,13 +40,26 @@ def test_padding_and_truncation_in_the_file(llama, tmp_path):
     tokenizer.enable_padding(length=64)
     tokenizer.enable_truncation(max_length=8)
     tokenizer.save(str(base / "tokenizer.json"))
-    assert encode_prompts(load_tokenizer(base, FAST), base, prompts) == expected and len(expected[1]) > 64
+    assert (
+        encode_prompts(load_tokenizer(base, FAST), base, prompts) == expected
+        and len(expected[1]) > 64
+    )
 
 
-@pytest.mark.parametrize("bf16, fp16, capability, dtype", [
-    ("auto", False, (7, 5), "float16"), (True, False, (7, 5), "float16"), ("auto", False, (8, 0), "bfloat16"),
-    ("auto", None, (9, 0), "bfloat16"), ("auto", True, (8, 0), "float16"), (False, False, (9, 0), "float32"),
-    ("auto", False, None, "float32"), (False, True, None, "float32"), ("auto", None, None, "float32")])
+@pytest.mark.parametrize(
+    "bf16, fp16, capability, dtype",
+    [
+        ("auto", False, (7, 5), "float16"),
+        (True, False, (7, 5), "float16"),
+        ("auto", False, (8, 0), "bfloat16"),
+        ("auto", None, (9, 0), "bfloat16"),
+        ("auto", True, (8, 0), "float16"),
+        (False, False, (9, 0), "float32"),
+        ("auto", False, None, "float32"),
+        (False, True, None, "float32"),
+        ("auto", None, None, "float32"),
+    ],
+)
 def test_precision_follows_the_gpu_and_the_yaml(bf16, fp16, capability, dtype):
     """bf16 は compute capability 8.0 から (T4 は 7.5)。YAML が fp16 と言えば fp16。CPU は fp32。"""
     assert precision(bf16, fp16, capability) == dtype
@@ -49,24 +70,42 @@ def cut_weights(base, work):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda base, work: (base / "config.json").unlink(), cut_weights,
-    lambda base, work: (base / "config.json").write_text(json.dumps(read(base / "config.json") | {"hidden_size": 128})),
-    lambda base, work: (work / "q.yml").write_text((work / "q.yml").read_text().replace("PreTrainedTokenizerFast", "NoSuchTokenizer"))])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda base, work: (base / "config.json").unlink(),
+        cut_weights,
+        lambda base, work: (base / "config.json").write_text(
+            json.dumps(read(base / "config.json") | {"hidden_size": 128})
+        ),
+        lambda base, work: (work / "q.yml").write_text(
+            (work / "q.yml").read_text().replace("PreTrainedTokenizerFast", "NoSuchTokenizer")
+        ),
+    ],
+)
 def test_model_that_cannot_be_read(spoil, llama, llama_run, tmp_path):
-    """モデルが読めないときも 1 行で、前の結果は残る。ない設定、途中で切れた重み、重みの形の違い、トークナイザの名前の間違い。"""
+    """モデルが読めないときも 1 行で、前の結果は残る。
+
+    ない設定、途中で切れた重み、重みの形の違い、トークナイザの名前の間違い。
+    """
     base = shutil.copytree(llama, tmp_path / "base")
-    (tmp_path / "q.yml").write_text(f"base_model: {base}\noutput_dir: out\ntokenizer_type: PreTrainedTokenizerFast\n")
+    (tmp_path / "q.yml").write_text(
+        f"base_model: {base}\noutput_dir: out\ntokenizer_type: PreTrainedTokenizerFast\n"
+    )
     before = json.dumps([{"elapsed_time": 1, "model": str(base), "adapter": None}])
     (tmp_path / "result-base.json").write_text(before)
     spoil(base, tmp_path)
     shutil.copy(llama_run / "quiz.json", tmp_path)
-    assert f"{base} を読めません" in step_error("run_quiz", "--config", "q.yml", "--base", cwd=tmp_path)
+    assert f"{base} を読めません" in step_error(
+        "run_quiz", "--config", "q.yml", "--base", cwd=tmp_path
+    )
     assert (tmp_path / "result-base.json").read_text() == before
 
 
 def test_unknown_model(llama_run):
-    assert "some/unknown-model" in step_error("run_quiz", "--model", "some/unknown-model", cwd=llama_run)
+    assert "some/unknown-model" in step_error(
+        "run_quiz", "--model", "some/unknown-model", cwd=llama_run
+    )
 
 
 class Payload:
@@ -81,11 +120,17 @@ class Payload:
 
 def test_program_in_the_weights_is_not_run(llama, llama_run, tmp_path):
     """重みの .bin に仕込まれたプログラムは実行せず、1 行で断る (weights_only)。"""
-    base = shutil.copytree(llama, tmp_path / "base", ignore=shutil.ignore_patterns("*.safetensors*"))
+    base = shutil.copytree(
+        llama, tmp_path / "base", ignore=shutil.ignore_patterns("*.safetensors*")
+    )
     torch.save({"lm_head.weight": Payload(tmp_path / "ran")}, base / "pytorch_model.bin")
-    (tmp_path / "q.yml").write_text(f"base_model: {base}\noutput_dir: out\ntokenizer_type: PreTrainedTokenizerFast\n")
+    (tmp_path / "q.yml").write_text(
+        f"base_model: {base}\noutput_dir: out\ntokenizer_type: PreTrainedTokenizerFast\n"
+    )
     shutil.copy(llama_run / "quiz.json", tmp_path)
-    assert f"{base} を読めません" in step_error("run_quiz", "--config", "q.yml", "--base", cwd=tmp_path)
+    assert f"{base} を読めません" in step_error(
+        "run_quiz", "--config", "q.yml", "--base", cwd=tmp_path
+    )
     assert not (tmp_path / "ran").exists()
     torch.load(base / "pytorch_model.bin", weights_only=False)["lm_head.weight"].close()
     assert (tmp_path / "ran").exists()  # 仕込みそのものは本物
@@ -100,7 +145,9 @@ def half_the_layers(tensors):
 
 
 def more_layers(tensors):
-    extra = {name.replace(".layers.1.", ".layers.7."): tensor.clone() for name, tensor in tensors.items()}
+    extra = {
+        name.replace(".layers.1.", ".layers.7."): tensor.clone() for name, tensor in tensors.items()
+    }
     return extra | tensors
 
 
@@ -108,14 +155,26 @@ def only_a(tensors):
     return {name: tensor for name, tensor in tensors.items() if "lora_A" in name}
 
 
-@pytest.mark.parametrize("change, told", [
-    (rename_tensors("base_model.model.", "base_model.model.module."), "置き場所がない"),
-    (rename_tensors("base_model.model.", "base_model.model._orig_mod."), "置き場所がない"),
-    (rename_tensors(".layers.", ".language_model.layers."), "置き場所がない"),
-    (half_the_layers, "足りない"), (only_a, "足りない"), (more_layers, "置き場所がない"), (lambda tensors: {}, "足りない")])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (rename_tensors("base_model.model.", "base_model.model.module."), "置き場所がない"),
+        (rename_tensors("base_model.model.", "base_model.model._orig_mod."), "置き場所がない"),
+        (rename_tensors(".layers.", ".language_model.layers."), "置き場所がない"),
+        (half_the_layers, "足りない"),
+        (only_a, "足りない"),
+        (more_layers, "置き場所がない"),
+        (lambda tensors: {}, "足りない"),
+    ],
+)
 def test_adapter_that_does_not_fit(change, told, llama_run, tmp_path):
-    """テンソルの 1 つでも置き場所がないか足りないアダプタには問わない。PEFT は警告だけで、学習前のモデルの点になる。"""
-    work = shutil.copytree(llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("result*", "last_run_prepared"))
+    """テンソルの 1 つでも置き場所がないか足りないアダプタには問わない。
+
+    PEFT は警告だけで、学習前のモデルの点になる。
+    """
+    work = shutil.copytree(
+        llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("result*", "last_run_prepared")
+    )
     path = work / "llama-qlora-out/adapter_model.safetensors"
     save_file(change(load_file(path)), path)
     error = step_error("run_quiz", "--max-questions", "3", cwd=work)
@@ -131,8 +190,14 @@ def test_base_model_replaced_after_training(llama, llama_run, tmp_path):
     change_json(work / "llama-qlora-out/adapter_config.json", base_model_name_or_path=str(base))
     step("run_quiz", "--max-questions", "3", cwd=work)
     weights = load_file(base / "model.safetensors")
-    save_file({name: tensor * 1.5 for name, tensor in weights.items()}, base / "model.safetensors", {"format": "pt"})
-    assert "学習したときと違います" in step_error("run_quiz", "--max-questions", "3", "-o", "result-2.json", cwd=work)
+    save_file(
+        {name: tensor * 1.5 for name, tensor in weights.items()},
+        base / "model.safetensors",
+        {"format": "pt"},
+    )
+    assert "学習したときと違います" in step_error(
+        "run_quiz", "--max-questions", "3", "-o", "result-2.json", cwd=work
+    )
 
 
 def test_softcapping_needs_eager(llama):
@@ -140,7 +205,10 @@ def test_softcapping_needs_eager(llama):
     config = Gemma2Config(attn_logit_softcapping=5.0)
     assert attention({"attn_implementation": "sdpa"}, config) == attention({}, config) == "eager"
     assert attention({}, Gemma2Config(attn_logit_softcapping=None)) == "sdpa"
-    assert attention({"attn_implementation": "flash_attention_2"}, LlamaConfig()) == "flash_attention_2"
+    assert (
+        attention({"attn_implementation": "flash_attention_2"}, LlamaConfig())
+        == "flash_attention_2"
+    )
 
 
 def test_missing_weight_is_not_made_up(llama, llama_run, tmp_path):

@@ -37,10 +37,14 @@ from quiz.model import load_tokenizer
 
 @pytest.mark.parametrize("name", ["mistral", "qwen"])
 def test_swap_base_model(name, llama_run, tmp_path, request):
-    """Llama で学習した作業フォルダで、YAML の 2 行だけを替えて、別の構造のモデルを学習し、解かせる。"""
+    """YAML の 2 行だけを替えて、別の構造のモデルを学習し、解かせる。
+
+    作業フォルダは、Llama で学習したもの。
+    """
     base = request.getfixturevalue(name)
     work = shutil.copytree(llama_run, tmp_path / name)
-    # 学習用ファイルも作り直す: 前のトークン列ではなく、新しいファイルで学習する (check_parity が確かめる)。
+    # 学習用ファイルも作り直す: 前のトークン列ではなく、新しいファイルで学習する
+    # (check_parity が確かめる)。
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "20", cwd=work)
     solve(work, base, name)
     assert len(check_parity(work, base)) == 20
@@ -48,15 +52,24 @@ def test_swap_base_model(name, llama_run, tmp_path, request):
         kinds = {k.split(".lora_")[0].rpartition(".")[2] for k in f.keys()}
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     *records, summary = read(work / "result.json")
-    assert summary["model"] == str(base) and summary["adapter"] == f"./{name}-qlora-out" and len(records) == 6
+    assert (
+        summary["model"] == str(base)
+        and summary["adapter"] == f"./{name}-qlora-out"
+        and len(records) == 6
+    )
     assert all(0 < sum(r["choice_probs"]) <= 1.001 for r in records)
 
 
 def qwen_v1_logits(w, ids):
-    """Qwen 第 1 世代の計算を、その論文と公開のコードの式のとおりに書いたもの。ids (T,) → logits (T, V)。"""
+    """Qwen 第 1 世代の計算を、その論文と公開のコードの式のとおりに書いたもの。
+
+    ids (T,) → logits (T, V)。
+    """
     hidden, heads = SHAPE["hidden_size"], SHAPE["num_attention_heads"]
     size = hidden // heads
-    angles = torch.outer(torch.arange(len(ids)).float(), 10000 ** (-torch.arange(0, size, 2).float() / size))
+    angles = torch.outer(
+        torch.arange(len(ids)).float(), 10000 ** (-torch.arange(0, size, 2).float() / size)
+    )
     cos, sin = (torch.cat([f(angles), f(angles)], dim=-1) for f in (torch.cos, torch.sin))
 
     def rotate(x):
@@ -67,11 +80,20 @@ def qwen_v1_logits(w, ids):
     for i in range(SHAPE["num_hidden_layers"]):
         p = {k.removeprefix(f"transformer.h.{i}."): v for k, v in w.items()}
         h = rms_norm(x, (hidden,), p["ln_1.weight"], 1e-6)
-        q, k, v = ((h @ p["attn.c_attn.weight"].T + p["attn.c_attn.bias"]).view(len(ids), 3, heads, size)).permute(1, 2, 0, 3)
-        h = scaled_dot_product_attention(rotate(q), rotate(k), v, is_causal=True).transpose(0, 1).reshape(len(ids), hidden)
+        q, k, v = (
+            (h @ p["attn.c_attn.weight"].T + p["attn.c_attn.bias"]).view(len(ids), 3, heads, size)
+        ).permute(1, 2, 0, 3)
+        h = (
+            scaled_dot_product_attention(rotate(q), rotate(k), v, is_causal=True)
+            .transpose(0, 1)
+            .reshape(len(ids), hidden)
+        )
         x = x + h @ p["attn.c_proj.weight"].T
         h = rms_norm(x, (hidden,), p["ln_2.weight"], 1e-6)
-        x = x + (h @ p["mlp.w1.weight"].T * silu(h @ p["mlp.w2.weight"].T)) @ p["mlp.c_proj.weight"].T
+        x = (
+            x
+            + (h @ p["mlp.w1.weight"].T * silu(h @ p["mlp.w2.weight"].T)) @ p["mlp.c_proj.weight"].T
+        )
     return rms_norm(x, (hidden,), w["transformer.ln_f.weight"], 1e-6) @ w["lm_head.weight"].T
 
 
@@ -88,22 +110,31 @@ def test_qwen_v1_computes_the_same(qwen):
 def test_qwen_v1_tokens(qwen_v1, qwen):
     """tokenizer.json のトークン列は、qwen.tiktoken を tiktoken で読んだものと同じ。"""
     ranks = load_tiktoken_bpe(str(qwen_v1 / "qwen.tiktoken"))
-    original = tiktoken.Encoding("qwen", pat_str=prepare.PATTERN, mergeable_ranks=ranks,
-                                 special_tokens={s: len(ranks) + i for i, s in enumerate(prepare.SPECIAL)})
+    original = tiktoken.Encoding(
+        "qwen",
+        pat_str=prepare.PATTERN,
+        mergeable_ranks=ranks,
+        special_tokens={s: len(ranks) + i for i, s in enumerate(prepare.SPECIAL)},
+    )
     tokenizer = load_tokenizer(qwen, FAST)
     texts = [r["question"] for _, r in read_records(DEMO / "dev1_questions.json", "")]
     for text in [*texts, "か\u3099 ガ 12３\r\n\n  x's <|endoftext|>"]:
-        assert tokenizer(text)["input_ids"] == original.encode(unicodedata.normalize("NFC", text), allowed_special="all")
+        assert tokenizer(text)["input_ids"] == original.encode(
+            unicodedata.normalize("NFC", text), allowed_special="all"
+        )
     assert tokenizer.eos_token_id == len(ranks)
 
 
 def test_sentencepiece_tokens(llama_source, llama):
-    """tokenizer.model から作った tokenizer.json のトークン列は、BOS と SentencePiece そのものの結果。"""
+    """tokenizer.model から作った tokenizer.json は、BOS と SentencePiece そのものの結果を出す。"""
     original = SentencePieceProcessor(model_file=str(llama_source / "tokenizer.model"))
     tokenizer = load_tokenizer(llama, FAST)
     assert tokenizer.pad_token == tokenizer.eos_token == "</s>"
     for _, r in read_records(DEMO / "dev1_questions.json", ""):
-        assert tokenizer(r["question"])["input_ids"] == [original.bos_id(), *original.encode(r["question"])]
+        assert tokenizer(r["question"])["input_ids"] == [
+            original.bos_id(),
+            *original.encode(r["question"]),
+        ]
 
 
 def drop_weight(folder):
@@ -113,38 +144,56 @@ def drop_weight(folder):
 
 
 def test_prepare_vocab_and_merges(qwen, tmp_path):
-    """vocab.json と merges.txt だけのモデルも、点検が直すように言い、言ったとおりのコマンドで、点検を通る形になる。"""
+    """vocab.json と merges.txt だけのモデルも、点検が直すように言う。
+
+    言ったとおりのコマンドで、点検を通る形になる。
+    """
     base = shutil.copytree(qwen, tmp_path / "base")
     bpe = read(base / "tokenizer.json")["model"]
     (base / "vocab.json").write_text(json.dumps(bpe["vocab"]))
-    (base / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{' '.join(m)}\n" for m in bpe["merges"]))
+    (base / "merges.txt").write_text(
+        "#version: 0.2\n" + "".join(f"{' '.join(m)}\n" for m in bpe["merges"])
+    )
     (base / "tokenizer.json").unlink()
     eos = read(base / "tokenizer_config.json")["eos_token"]
-    (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": eos, "unk_token": eos}))
+    (base / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": eos, "unk_token": eos})
+    )
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "9", cwd=tmp_path)
     edit_yaml(tmp_path / "qlora-opencalm.yml", "base", "./out")
     error = step_error("quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path)
-    command, target = re.search(r"python -m (quiz.prepare_model base (\S+)) で直し、base_model を ./\2 に", error).groups()
+    command, target = re.search(
+        r"python -m (quiz.prepare_model base (\S+)) で直し、base_model を ./\2 に", error
+    ).groups()
     step(*command.split(), cwd=tmp_path)
     edit_yaml(tmp_path / "qlora-opencalm.yml", f"./{target}", "./out")
     assert "次は: " in step("quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path).stdout
 
 
 def test_prepare_without_network(tmp_path, monkeypatch):
-    """Hub につながらなければ 1 行で終わり、何も残さない (設定だけがあって、重みが取れないときも)。"""
-    assert "some/model: 取得できません" in step_error("quiz.prepare_model", "some/model", "out", cwd=tmp_path)
+    """Hub につながらなければ 1 行で終わり、何も残さない。
+
+    設定だけがあって、重みが取れないときも。
+    """
+    assert "some/model: 取得できません" in step_error(
+        "quiz.prepare_model", "some/model", "out", cwd=tmp_path
+    )
     monkeypatch.setattr(prepare, "why_prepare", lambda base: "直す")
     for error in (httpx.ConnectError("refused"), httpx.ReadTimeout("slow")):
         monkeypatch.setattr("huggingface_hub.list_repo_files", mock.Mock(side_effect=error))
-        assert "some/model: 取得できません" in step_error("quiz.prepare_model", "some/model", "out", cwd=tmp_path)
+        assert "some/model: 取得できません" in step_error(
+            "quiz.prepare_model", "some/model", "out", cwd=tmp_path
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_prepare_errors(qwen_v1, llama, tmp_path):
     assert "直すところはありません" in step_error("quiz.prepare_model", llama, "out", cwd=tmp_path)
-    for change, where in ((lambda f: (f / "qwen.tiktoken").unlink(), "qwen.tiktoken"),
-                          (lambda f: change_json(f / "config.json", no_bias=False), "no_bias: False"),
-                          (drop_weight, "weight がありません")):
+    for change, where in (
+        (lambda f: (f / "qwen.tiktoken").unlink(), "qwen.tiktoken そこにありません"),
+        (lambda f: change_json(f / "config.json", no_bias=False), "no_bias: False"),
+        (drop_weight, "weight がありません"),
+    ):
         source = shutil.copytree(qwen_v1, tmp_path / "source", dirs_exist_ok=True)
         change(source)
         assert where in step_error("quiz.prepare_model", source, "out", cwd=tmp_path)

@@ -13,9 +13,25 @@ from quiz.prompt import Question, eval_record, read_label, read_question
 from quiz.solving import one_by_one as plain
 
 
-@pytest.mark.parametrize("answer, label", [
-    ("2: クリオネ", "2"), ("2:クリオネ", "2"), (" 2 : クリオネ", "2"), ("２：クリオネ", "2"), ("２: x", "2"), ("0: 1: x", "0"),
-    ("10:05: 2: x", ""), ("-1: x", ""), ("12: x", ""), ("答えは 2: x", ""), ("クリオネ", ""), ("2", ""), ("2番", ""), ("", "")])
+@pytest.mark.parametrize(
+    "answer, label",
+    [
+        ("2: クリオネ", "2"),
+        ("2:クリオネ", "2"),
+        (" 2 : クリオネ", "2"),
+        ("２：クリオネ", "2"),
+        ("２: x", "2"),
+        ("0: 1: x", "0"),
+        ("10:05: 2: x", ""),
+        ("-1: x", ""),
+        ("12: x", ""),
+        ("答えは 2: x", ""),
+        ("クリオネ", ""),
+        ("2", ""),
+        ("2番", ""),
+        ("", ""),
+    ],
+)
 def test_label_is_read_from_the_start(answer, label):
     """番号は行の先頭の 1 桁だけ。全角の数字は半角にし、途中の数は読まない。"""
     assert read_label(answer) == label
@@ -24,14 +40,30 @@ def test_label_is_read_from_the_start(answer, label):
 @pytest.mark.parametrize("n", [2, 4, 5, 10])
 def test_records_are_read_back(n):
     """学習用と評価用のどちらの 1 件からも、同じ問題に戻る。"""
-    q = Question("和名は? (注: 0: は番号)", tuple(f"{k}: 選択肢 " for k in range(n)), n - 1, {"qid": "q1", "genre": "学問"})
+    q = Question(
+        "和名は? (注: 0: は番号)",
+        tuple(f"{k}: 選択肢 " for k in range(n)),
+        n - 1,
+        {"qid": "q1", "genre": "学問"},
+    )
     assert read_question(eval_record(q) | q.extra) == q
     assert read_question({"instruction": q.prompt, "output": q.answer} | q.extra) == q
 
 
-@pytest.mark.parametrize("change", [
-    {"instruction": "答えてください"}, {"input": ""}, {"input": "0: あ\n\n\n"}, {"input": "0: あ\n2: い\n\n\n"},
-    {"input": "1: あ\n0: い\n\n\n"}, {"input": "0: あ\n1: い\n"}, {"output": "いいえ"}, {"output": "1: ちがう"}, {"output": "7: い"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"instruction": "答えてください"},
+        {"input": ""},
+        {"input": "0: あ\n\n\n"},
+        {"input": "0: あ\n2: い\n\n\n"},
+        {"input": "1: あ\n0: い\n\n\n"},
+        {"input": "0: あ\n1: い\n"},
+        {"output": "いいえ"},
+        {"output": "1: ちがう"},
+        {"output": "7: い"},
+    ],
+)
 def test_another_format_is_refused(change):
     """書式と 1 文字でも違うもの、正解が選択肢にないものは ValueError。"""
     record = eval_record(Question("問い?", ("あ", "い"), 1))
@@ -47,20 +79,31 @@ NUMBERS = {"{label}: ": "答え{label}番 "}
 
 @pytest.mark.parametrize("changes", [WORDS, NUMBERS], ids=["words", "numbers"])
 def test_changed_format_goes_through_every_step(changes, llama, llama_run, tmp_path, monkeypatch):
-    """quiz/prompt.py の語を変えると、手順1から5まで、分析もページも、その書式になる。前の書式のアダプタでは問わない。"""
-    shutil.copytree(ROOT / "quiz", tmp_path / "quiz")  # 学習は別のプロセスなので、書き換えたファイルを置く (python -m は、ここを先に見る)
+    """quiz/prompt.py の語を変えると、手順1から5まで、分析もページも、その書式になる。
+
+    前の書式のアダプタでは問わない。
+    """
+    shutil.copytree(
+        ROOT / "quiz", tmp_path / "quiz"
+    )  # 学習は別のプロセスなので、書き換えたファイルを置く (python -m は、ここを先に見る)
     source = (tmp_path / "quiz/prompt.py").read_text(encoding="utf-8")
-    for name in ("ANSWER",) if changes is NUMBERS else ("TRAIN_PROMPT", "EVAL_INSTRUCTION", "EVAL_INPUT"):
+    for name in (
+        ("ANSWER",) if changes is NUMBERS else ("TRAIN_PROMPT", "EVAL_INSTRUCTION", "EVAL_INPUT")
+    ):
         for old, new in changes.items():
             monkeypatch.setattr(prompt, name, getattr(prompt, name).replace(old, new))
             one_or_more_lines = rf"^{name} = (?:\((?:.|\n)*?\n\)|.*)$"
-            source = re.sub(one_or_more_lines, lambda found: found[0].replace(old, new), source, flags=re.M)
+            source = re.sub(
+                one_or_more_lines, lambda found: found[0].replace(old, new), source, flags=re.M
+            )
     (tmp_path / "quiz/prompt.py").write_text(source, encoding="utf-8")
     monkeypatch.setattr(plain, "ANSWER", prompt.ANSWER)
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "20", cwd=tmp_path)
     step("convert_eval", DEMO / "dev1_questions.json", "--max-questions", "6", cwd=tmp_path)
     seen = [new.format(label=0, choice="").rstrip() for new in changes.values()]
-    assert all(word in r["instruction"] for r in read(tmp_path / "train-5-inst.json") for word in seen)
+    assert all(
+        word in r["instruction"] for r in read(tmp_path / "train-5-inst.json") for word in seen
+    )
     edit_yaml(tmp_path / "qlora-opencalm.yml", llama, "./out")
     shutil.copytree(llama_run / "llama-qlora-out", tmp_path / "out")
     assert "別の書式で学習したアダプタ" in step_error("run_quiz", cwd=tmp_path)
@@ -74,15 +117,21 @@ def test_changed_format_goes_through_every_step(changes, llama, llama_run, tmp_p
     assert [read_label(q.answer) for q in questions] == [str(q.label) for q in questions]
     step("analysis", "--table", "--errors", "--html", "page.html", cwd=tmp_path)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert f'"{questions[0].text}",{json.dumps(questions[0].lines, ensure_ascii=False, separators=(",", ":"))},' in page
+    lines = json.dumps(questions[0].lines, ensure_ascii=False, separators=(",", ":"))
+    assert f'"{questions[0].text}",{lines},' in page
 
 
-@pytest.mark.parametrize("answer", ["{label}: {choice}", "答え{label}番 {choice}", "({label}) {choice}"])
+@pytest.mark.parametrize(
+    "answer", ["{label}: {choice}", "答え{label}番 {choice}", "({label}) {choice}"]
+)
 def test_probabilities_follow_the_format(answer, llama, monkeypatch):
     """番号の確率は、書式のとおりの回答の中で番号が来る所のもの。"""
     monkeypatch.setattr(plain, "ANSWER", answer)
     tokenizer = load_tokenizer(llama, FAST)
     labels = plain.Labels(tokenizer, 3)
     for k, tokens in enumerate(labels.tokens):
-        whole = tokenizer(answer.format(label=k, choice="クリオネ"), add_special_tokens=False)["input_ids"]
-        assert whole[:len(tokens)] == tokens and tokenizer.decode(tokens).strip() == answer[:answer.index("{")] + str(k)
+        text = answer.format(label=k, choice="クリオネ")
+        whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert whole[: len(tokens)] == tokens
+        before = answer[: answer.index("{")]
+        assert tokenizer.decode(tokens).strip() == before + str(k)

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 from conftest import ROOT, step
-from samples import record, solved, table_of, wilson_roots, write_result
+from samples import record, record_of, solved, table_of, wilson_roots, write_result
 
 from quiz.questions.converted import read_quiz
 from quiz.scoring.compare import compare
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import make_row
-from quiz.solving.results import mark, write_results
 
 
 @pytest.mark.parametrize("key", ["qid", "prompt"])
@@ -85,17 +84,11 @@ def test_same_questions_with_other_choices_are_no_pair(tmp_path):
     ):
         step("convert_eval", "dev.json", "-o", f"quiz-{name}.json", *options, cwd=tmp_path)
         questions = read_quiz([tmp_path / f"quiz-{name}.json"])
-        answers = [
-            {"ID": i, **mark(q, q.lines[0], [1] + [0] * (len(q.choices) - 1)), "seconds": 0.1}
-            for i, q in enumerate(questions)
-        ]
-        write_results(
-            tmp_path / f"result-{name}.json",
-            questions,
-            answers,
-            {"model": "m", "adapter": name},
-            ["quiz.json"],
-        )
+        records = []
+        for q in questions:
+            records.append(record_of(q, q.lines[0], [1] + [0] * (len(q.choices) - 1)))
+        path = tmp_path / f"result-{name}.json"
+        write_result(path, records, model="m", adapter=name, quiz=["quiz.json"])
     out = step("analysis", "--table", cwd=tmp_path).stdout
     table = table_of(out, "学問")
     assert (
@@ -103,7 +96,7 @@ def test_same_questions_with_other_choices_are_no_pair(tmp_path):
         and "p<" not in out
     )
     part = out.split("比べなかったもの:")[1].split("###")[0]
-    assert part.count("qid は 20 問が同じだが、選択肢かその順が違う") == 3
+    assert part.count("qid が同じでも、選択肢かその順が違えば、別の問題") == 3
 
 
 def test_base_is_never_best(tmp_path):
@@ -241,7 +234,7 @@ def test_every_answer_takes_part(tmp_path):
 
 
 def test_why_nothing_is_compared(tmp_path):
-    """比べなかったわけが本当のわけである: 解き方の違い、選択肢の違い、古いファイル。"""
+    """比べなかったわけが本当のわけである: 解き方の違い、問題の違い。"""
     solved(tmp_path / "result-a.json", [1, 0])
     solved(tmp_path / "result-b.json", [1, 0])
     solved(
@@ -250,11 +243,11 @@ def test_why_nothing_is_compared(tmp_path):
         prompt="問題を隠した文字列",
         summary={"blank_question": True},
     )
-    write_result(tmp_path / "result-old.json", [{"hit": True, "out_str": "2"}], quiz=["quiz.json"])
+    solved(tmp_path / "result-other.json", [1], prompt="別の問題")
     out = step("analysis", "--table", cwd=tmp_path).stdout
     assert (
         "- result-blank と result-a: 解き方が違う" in out
-        and "- result-old と result-a: どの問題か分からない古いファイル" in out
+        and "- result-other と result-a: 同じ問題が 1 問もない" in out
     )
 
 
@@ -354,10 +347,11 @@ def test_two_results_of_one_seed(tmp_path):
     assert "| 1, 2 | 4 | 0.7500 | " in out and "- result-1b: 種が result-1 と同じ" in out
 
 
-def test_mean_of_misses_has_an_interval(tmp_path):
+def test_all_misses_have_an_interval(tmp_path):
     """どの種でも 60 問中 0 問でも、区間は 0.000-0.000 ではない。"""
     for seed in (1, 2):
         trained(tmp_path / f"result-{seed}.json", seed, [0] * 60)
     out = step("analysis", "--table", cwd=tmp_path).stdout
     low, high = wilson_roots(0, 60)
-    assert f"| 1, 2 | 60 | 0.0000 | {low:.3f}-{high:.3f} | 0.0000 |" in out and high > 0.05
+    assert "| 1, 2 | 60 | 0.0000 | 0.0000 |" in out and high > 0.05
+    assert out.count(f"| {low:.3f}-{high:.3f} |") == 2 and "0.000-0.000" not in out

@@ -13,15 +13,19 @@ from samples import record, solved, table_of, write_result
 from quiz.prompt import Question, eval_record
 
 
+def old_record(hit, **changes):
+    """2024 年版のチュートリアルの形の 1 件。"""
+    kept = {"ID", "instruction", "input", "prompt", "output", "correct_answer", "out_str", "hit"}
+    return {key: value for key, value in record(hit, **changes).items() if key in kept}
+
+
 def test_old_files_everywhere(tmp_path):
     """2024 年版のファイルでも、どのオプションも動く。分からない値は - 。"""
-    old = [{"ID": i, "hit": i < 1, "out_str": "2"} for i in range(4)]
-    write_result(tmp_path / "result.json", old)
-    write_result(
-        tmp_path / "result2.json",
-        [{k: v for k, v in record(True).items() if k not in ("choice_probs", "seconds", "genre")}],
-    )
-    write_result(tmp_path / "result3.json", [{"hit": False}])
+    # 選択肢が input になく、すべて instruction にあるもの
+    no_input = [old_record(i < 1, text=f"{i}?") | {"input": ""} for i in range(4)]
+    write_result(tmp_path / "result.json", no_input)
+    write_result(tmp_path / "result2.json", [old_record(True)])
+    write_result(tmp_path / "result3.json", [old_record(False, output="わからない", text="?")])
     out = step(
         "analysis", "--table", "--errors", "--plot", "a.svg", "--html", "a.html", cwd=tmp_path
     )
@@ -36,14 +40,11 @@ def test_old_files_everywhere(tmp_path):
         "0.0 %",
         "-",
         "-",
-        "-",
+        "best",
         "-",
     ]
-    assert (
-        table["result2"]["Chance"] == "0.25"
-        and table["result3"]["Unparsed"] == "-"
-        and not out.stderr
-    )
+    assert table["result2"]["Chance"] == "0.25" and table["result2"]["Score"] == "1.0000"
+    assert table["result3"]["Unparsed"] == "100.0 %" and not out.stderr
     assert out.stdout.count("確信度は出せません") == 3 and (tmp_path / "a.svg").exists()
 
 
@@ -68,14 +69,13 @@ def test_errors_in_one_record(tmp_path):
     """1 件だけおかしいときは、その行を知らせる。出力のファイルは元のまま。"""
     (tmp_path / "page.html").write_text("前の結果")
     for change in (
-        {"hit": None},
-        {"hit": "yes"},
         {"choice_probs": []},
         {"choice_probs": [1, "x"]},
         {"choice_probs": [float("nan")] * 4},
         {"correct_answer": "9: ロ"},
         {"correct_answer": None},
-        {"prompt": 3},
+        {"output": None},
+        {"input": 3},
         {"seconds": "速い"},
     ):
         text = json.dumps(
@@ -95,7 +95,7 @@ def test_errors_in_one_record(tmp_path):
     assert ".png" in step_error("analysis", "--plot", "result.json", cwd=tmp_path)
     assert "none/page.html" in step_error("analysis", "--html", "none/page.html", cwd=tmp_path)
     assert "page.html/x.png" in step_error("analysis", "--plot", "page.html/x.png", cwd=tmp_path)
-    beside = tmp_path / f"page.html.{os.getpid()}.tmp"
+    beside = tmp_path / "page.html.tmp"
     beside.mkdir()  # 隣に書けないときも、元のファイルには触らない
     assert "page.html に書けません" in step_error("analysis", "--html", "page.html", cwd=tmp_path)
     beside.rmdir()
@@ -157,6 +157,8 @@ def test_edited_hit_is_not_believed(tmp_path):
 @pytest.mark.parametrize(
     "changes, score, unread",
     [
+        ({"hit": "yes"}, "1.0", "0.0 %"),
+        ({"hit": None}, "1.0", "0.0 %"),
         ({"out_str": ""}, "1.0", "0.0 %"),  # 読み取れなかったことにした
         ({"output": "わからない"}, "0.0", "100.0 %"),  # 回答を書き換えた
         ({"output": "1: は"}, "0.0", "0.0 %"),
@@ -177,7 +179,7 @@ def test_hit_that_cannot_be_is_a_miss_in_the_old_form(tmp_path):
     """2024 年版の形でも、番号を読み取れないのに正解ということはない。"""
     write_result(
         tmp_path / "result.json",
-        [{"hit": True, "out_str": "わからない"}] * 3 + [{"hit": True, "out_str": "2"}],
+        [old_record(True) | {"out_str": "わからない"}] * 3 + [old_record(True)],
     )
     shown = step("analysis", cwd=tmp_path)
     assert (

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from conftest import step, step_error
+from samples import record_of, write_result
 
 from quiz.prompt import Question
 from quiz.questions.converted import rotate
 from quiz.scoring.read_results import read_result
-from quiz.solving.results import mark, write_results
 
 QUESTIONS = [
     Question("1?", ("あ", "い", "う"), 1, {"qid": "a"}),
@@ -18,14 +18,12 @@ QUESTIONS = [
 
 def solve(path, answer):
     """answer(問題) が答える番号と確率で、並べ替えた全問の結果を書き、手順5として読む。"""
-    questions = rotate(QUESTIONS)
-    given = [answer(q) for q in questions]
-    answers = [
-        {"ID": i, **mark(q, q.lines[label], probs), "seconds": 0.5}
-        for i, (q, (label, probs)) in enumerate(zip(questions, given))
-    ]
-    write_results(path, questions, answers, {"model": "m", "adapter": "a"}, ["quiz.json"])
-    return read_result(str(path), "result")
+    records = []
+    for q in rotate(QUESTIONS):
+        label, probs = answer(q)
+        records.append(record_of(q, q.lines[label], probs))
+    write_result(path, records, model="m", adapter="a", quiz=["quiz.json"])
+    return read_result(str(path))
 
 
 def test_one_who_knows_and_one_who_looks_at_the_position(tmp_path):

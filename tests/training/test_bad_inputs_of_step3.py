@@ -43,10 +43,22 @@ BAD = {
     "prepare into no folder": (keep, [*PREPARE, "nowhere/model"], ["nowhere/model"]),
     "prepare over a folder": (keep, [*PREPARE, "folder"], ["folder"]),
     "prepare what is no model": (keep, [*PREPARE, "new"], ["open-small-qlora-out"]),
-    "check without a yaml": (keep, ["quiz.training.preflight", "q.yml"], ["q.yml", "そこにありません"]),
+    "check without a yaml": (
+        keep,
+        ["quiz.training.preflight", "q.yml"],
+        ["q.yml", "そこにありません"],
+    ),
     "cp932": (yaml("", "", "cp932"), CHECK, ["qlora-opencalm.yml:", "CP932"]),
-    "the training file is quiz.json": (yaml("path: train-5-inst.json", "path: quiz.json"), CHECK, ["評価用"]),
-    "a wide blank before a key": (yaml("lora_r: 64", "\u3000lora_r: 64"), CHECK, ["qlora-opencalm.yml"]),
+    "the training file is quiz.json": (
+        yaml("path: train-5-inst.json", "path: quiz.json"),
+        CHECK,
+        ["評価用"],
+    ),
+    "a wide blank before a key": (
+        yaml("lora_r: 64", "\u3000lora_r: 64"),
+        CHECK,
+        ["qlora-opencalm.yml"],
+    ),
     "a wide colon": (yaml("seed: 42", "seed： 42"), CHECK, ["qlora-opencalm.yml:"]),
     "a blank at the beginning": (yaml("seed: 42", " seed: 42"), CHECK, ["qlora-opencalm.yml:"]),
 }

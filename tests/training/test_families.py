@@ -1,6 +1,6 @@
 """いろいろな構造のモデルを、手順3で学習し、手順4で問う。学習の終わりの値と、手順4の値が同じになる。
 
-    FAMILIES=all pytest tests/training/test_families.py    # 時間のかかるものも
+FAMILIES=all pytest tests/training/test_families.py    # 時間のかかるものも
 """
 
 import json
@@ -17,19 +17,35 @@ from transformers import (
     Gemma3ForConditionalGeneration,
 )
 
-BASE = {"vocab_size": 8500, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024}
+BASE = {
+    "vocab_size": 8500,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+}
 MOE = {"num_experts_per_tok": 2, "head_dim": 16}
 FAMILIES = {
     "gemma3_text": {"head_dim": 16},
     "gemma2": {"head_dim": 16, "attn_logit_softcapping": 5.0, "query_pre_attn_scalar": 16},
     "qwen3_moe": {**MOE, "num_experts": 4, "moe_intermediate_size": 32, "decoder_sparse_step": 1},
     "mixtral": {**MOE, "num_local_experts": 4},
-    "qwen3_5_text": {"head_dim": 16, "layer_types": ["linear_attention", "full_attention"],
-                     "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 16,
-                     "linear_value_head_dim": 16},
+    "qwen3_5_text": {
+        "head_dim": 16,
+        "layer_types": ["linear_attention", "full_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+    },
     "lfm2": {"layer_types": ["conv", "full_attention"]},
-    "phi3": {"pad_token_id": 1}, "olmo2": {}, "smollm3": {}, "granite": {}}
+    "phi3": {"pad_token_id": 1},
+    "olmo2": {},
+    "smollm3": {},
+    "granite": {},
+}
 IN_SUITE = ("gemma3_text", "gemma2", "qwen3_moe")
 chosen = list(FAMILIES) if os.environ.get("FAMILIES") else IN_SUITE
 
@@ -56,7 +72,9 @@ def add_token(folder):
     path = folder / "tokenizer.json"
     saved = read(path)
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    saved["added_tokens"].append({"id": BASE["vocab_size"], "content": "<image_soft_token>", "special": True, **flags})
+    saved["added_tokens"].append(
+        {"id": BASE["vocab_size"], "content": "<image_soft_token>", "special": True, **flags}
+    )
     path.write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
 
 
@@ -74,8 +92,23 @@ def test_trained_model_is_the_one_asked(kind, work):
     make_model(work / "base", kind, FAMILIES[kind])
     if kind == "gemma3_text":
         add_token(work / "base")
-    out = run("accelerate", "launch", "-q", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "3",
-              "--micro_batch_size", "4", "--gradient_accumulation_steps", "1", "--learning_rate", "0.005", cwd=work).stdout
+    out = run(
+        "accelerate",
+        "launch",
+        "-q",
+        "-m",
+        "axolotl.cli.train",
+        "qlora-opencalm.yml",
+        "--max_steps",
+        "3",
+        "--micro_batch_size",
+        "4",
+        "--gradient_accumulation_steps",
+        "1",
+        "--learning_rate",
+        "0.005",
+        cwd=work,
+    ).stdout
     assert ("attn_implementation を eager に" in out) == (kind == "gemma2")
     told = step("run_quiz", cwd=work)
     assert "self_check" not in told.stderr and "学習したときと" not in told.stderr
@@ -87,15 +120,25 @@ def test_trained_model_is_the_one_asked(kind, work):
     likely = [max(r["choice_probs"]) == p for r, p in zip(records, right)]
     assert sum(right) / len(right) == pytest.approx(check["probability"], rel=1e-3)
     assert sum(likely) / len(likely) == pytest.approx(check["accuracy"], abs=1.5 / len(records))
-    assert (work / "out/adapter_model.safetensors").stat().st_size < (work / "base/model.safetensors").stat().st_size
+    assert (work / "out/adapter_model.safetensors").stat().st_size < (
+        work / "base/model.safetensors"
+    ).stat().st_size
 
 
 def test_image_model_is_refused(work):
     """画像も読むモデルでは、アダプタが画像の部分にも付くので、学習しない。"""
     text = {**BASE, "head_dim": 16}
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
-              "image_size": 28, "patch_size": 14}
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 14,
+    }
     config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
     Gemma3ForConditionalGeneration(config).save_pretrained(work / "base")
     give_tokenizer(work / "base")
-    assert "画像も読むモデル" in step_error("quiz.training.preflight", "qlora-opencalm.yml", cwd=work)
+    assert "画像も読むモデル" in step_error(
+        "quiz.training.preflight", "qlora-opencalm.yml", cwd=work
+    )

@@ -26,7 +26,10 @@ def test_weight_memory_is_what_loading_takes(llama):
 
 
 def test_table_has_every_model(tmp_path):
-    """表には、公開の表の 25 モデルがすべてあり、docs/models.md の表はこのコマンドの出力そのもの。"""
+    """表には、公開の表の 25 モデルがすべてある。
+
+    docs/models.md の表は、このコマンドの出力そのもの。
+    """
     out = run("python", ROOT / "tests/models_table.py", cwd=tmp_path).stdout
     names = re.findall(r"^\| (\S+) \| \S+/", out, re.M)
     with open(ROOT / "data/published_scores.csv", encoding="utf-8", newline="") as f:

@@ -12,18 +12,47 @@ def edit(yaml, old, new):
 
 CHECKS = {
     "train file": (lambda base, yaml: edit(yaml, "train-5-inst.json", "nowhere.json"), "手順1"),
-    "no question": (lambda base, yaml: edit(yaml, "  - path: train-5-inst.json", "  - ds_type: json"), "path"),
+    "no question": (
+        lambda base, yaml: edit(yaml, "  - path: train-5-inst.json", "  - ds_type: json"),
+        "path",
+    ),
     "no sequence_len": (lambda base, yaml: edit(yaml, "sequence_len", "# "), "sequence_len"),
-    "no micro_batch_size": (lambda base, yaml: edit(yaml, "micro_batch_size: 16", "#"), "micro_batch_size"),
-    "hub": (lambda base, yaml: edit_yaml(yaml, "some/unknown-model", "./o"), "some/unknown-model を読めません"),
-    "unknown architecture": (lambda base, yaml: change_json(base / "config.json", model_type="brandnew"), "構造 brandnew"),
-    "qwen v1": (lambda base, yaml: change_json(base / "config.json", model_type="qwen"), "python -m quiz.prepare_model"),
-    "no tokenizer": (lambda base, yaml: (base / "tokenizer.json").unlink(), "python -m quiz.prepare_model"),
+    "no micro_batch_size": (
+        lambda base, yaml: edit(yaml, "micro_batch_size: 16", "#"),
+        "micro_batch_size",
+    ),
+    "hub": (
+        lambda base, yaml: edit_yaml(yaml, "some/unknown-model", "./o"),
+        "some/unknown-model を読めません",
+    ),
+    "unknown architecture": (
+        lambda base, yaml: change_json(base / "config.json", model_type="brandnew"),
+        "構造 brandnew",
+    ),
+    "qwen v1": (
+        lambda base, yaml: change_json(base / "config.json", model_type="qwen"),
+        "python -m quiz.prepare_model",
+    ),
+    "no tokenizer": (
+        lambda base, yaml: (base / "tokenizer.json").unlink(),
+        "python -m quiz.prepare_model",
+    ),
     "no eos": (lambda base, yaml: (base / "tokenizer_config.json").write_text("{}"), "eos_token"),
-    "longer than the model": (lambda base, yaml: change_json(base / "config.json", max_position_embeddings=256), "扱える長さ 256"),
-    "rows too long": (lambda base, yaml: edit(yaml, "sequence_len: 512", "sequence_len: 99"), "を超え"),
+    "longer than the model": (
+        lambda base, yaml: change_json(base / "config.json", max_position_embeddings=256),
+        "扱える長さ 256",
+    ),
+    "rows too long": (
+        lambda base, yaml: edit(yaml, "sequence_len: 512", "sequence_len: 99"),
+        "を超え",
+    ),
     "no flash-attn": (lambda base, yaml: edit(yaml, ": sdpa", ": flash_attention_2"), "flash-attn"),
-    "memory": (lambda base, yaml: change_json(base / "config.json", num_hidden_layers=99, hidden_size=2**15), "GiB"),
+    "memory": (
+        lambda base, yaml: change_json(
+            base / "config.json", num_hidden_layers=99, hidden_size=2**15
+        ),
+        "GiB",
+    ),
 }
 
 
@@ -40,7 +69,11 @@ def test_check_finds(name, llama, llama_run, tmp_path):
 
 def test_check_passes(demo):
     out = run("python", "-m", "quiz.training.preflight", CONFIG, cwd=demo).stdout
-    assert "gpt_neox" in out and "895 問" in out and out.endswith(f"次は: accelerate launch -m axolotl.cli.train {CONFIG}\n")
+    assert (
+        "gpt_neox" in out
+        and "895 問" in out
+        and out.endswith(f"次は: accelerate launch -m axolotl.cli.train {CONFIG}\n")
+    )
 
 
 def test_check_without_pad(llama, llama_run):

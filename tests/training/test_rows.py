@@ -17,8 +17,14 @@ def always_add(base, before=(), after=()):
     path = str(base / "tokenizer.json")
     tokenizer = Tokenizer.from_file(path)
     names = {tokenizer.id_to_token(i): i for i in (*before, *after)}
-    template = [*(tokenizer.id_to_token(i) for i in before), "$A", *(tokenizer.id_to_token(i) for i in after)]
-    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=list(names.items()))
+    template = [
+        *(tokenizer.id_to_token(i) for i in before),
+        "$A",
+        *(tokenizer.id_to_token(i) for i in after),
+    ]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=list(names.items())
+    )
     tokenizer.save(path)
 
 
@@ -32,12 +38,15 @@ def work(llama, llama_run, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("before, after, message", [
-    ((7, 9), (), "プロンプトと回答の間に"),  # GLM-4 の [gMASK]<sop> のように、2 つ
-    ((7,), (), "プロンプトと回答の間に"),  # BOS と名のらない、文の初めの記号
-    ((1,), (2,), "終わりの記号を付ける"),  # どの文の終わりにも EOS
-    ((1,), (7,), "プロンプトと回答の間に"),  # プロンプトの後に、回答の前の記号
-])
+@pytest.mark.parametrize(
+    "before, after, message",
+    [
+        ((7, 9), (), "プロンプトと回答の間に"),  # GLM-4 の [gMASK]<sop> のように、2 つ
+        ((7,), (), "プロンプトと回答の間に"),  # BOS と名のらない、文の初めの記号
+        ((1,), (2,), "終わりの記号を付ける"),  # どの文の終わりにも EOS
+        ((1,), (7,), "プロンプトと回答の間に"),  # プロンプトの後に、回答の前の記号
+    ],
+)
 def test_tokens_between_prompt_and_answer(before, after, message, work):
     """プロンプトと回答の間に、手順4の問い方にないトークンの入るトークナイザでは、学習しない。"""
     assert "次は: " in step("quiz.training.preflight", "qlora-opencalm.yml", cwd=work).stdout
@@ -48,8 +57,19 @@ def test_tokens_between_prompt_and_answer(before, after, message, work):
 def test_old_rows_are_not_trained(work):
     """is_preprocess を消し、学習用ファイルを書き換えても、前のトークン列では学習しない。"""
     yaml = work / "qlora-opencalm.yml"
-    yaml.write_text(yaml.read_text(encoding="utf-8").replace("is_preprocess: true", ""), encoding="utf-8")
-    train = ["accelerate", "launch", "-q", "-m", "axolotl.cli.train", "qlora-opencalm.yml", "--max_steps", "1"]
+    yaml.write_text(
+        yaml.read_text(encoding="utf-8").replace("is_preprocess: true", ""), encoding="utf-8"
+    )
+    train = [
+        "accelerate",
+        "launch",
+        "-q",
+        "-m",
+        "axolotl.cli.train",
+        "qlora-opencalm.yml",
+        "--max_steps",
+        "1",
+    ]
     for n, out in ((80, "./first"), (24, "./second")):
         step("convert_train", DEMO / "train_questions.json", "--max-questions", n, cwd=work)
         text = run(*train, "--output_dir", out, "--learning_curve", "none", cwd=work).stdout
@@ -61,7 +81,10 @@ def test_rows_that_differ_are_told(llama, llama_run):
     """学習に使われる行が 1 つでも違うか足りなければ、そう言う。順は問わない。"""
     questions = [read_question(r) for r in read(llama_run / "train-5-inst.json")[:6]]
     rows = expected_rows(load_tokenizer(llama, FAST), llama, questions)
-    columns = {"input_ids": [list(ids) for ids, _ in rows], "labels": [list(labels) for _, labels in rows]}
+    columns = {
+        "input_ids": [list(ids) for ids, _ in rows],
+        "labels": [list(labels) for _, labels in rows],
+    }
 
     class Dataset(dict):
         def __len__(self):
