@@ -65,8 +65,9 @@ def sheet_text(path, raw):
     if re.match(r"[\[{<]|$", header) or b"\0" in raw:
         return None
     if len(found) > 1 or "latin-1" in found:
-        fail(f"{path}:{found.get('latin-1', max(found.values()))}: 文字として読めません (途中で"
-             "切れているか、文字コードの違う行が混ざっています)。元の表から書き出し直してください。")
+        fail(f"{path}:{found.get('latin-1', max(found.values()))}: 文字として読めません "
+             "(途中で切れているか、文字コードの違う行が混ざっています)。"
+             "元の表から書き出し直してください。")
     if not any(map(part_of, re.split(r'[,\t;"]', header))):
         fail(f"{path}:1: JSON でも、1 行目に見出しがある CSV か TSV でもありません。{ADVICE}")
     return text

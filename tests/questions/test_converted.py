@@ -44,9 +44,11 @@ def test_several_files_and_a_limit(tmp_path):
     assert read_quiz(paths) == QUESTIONS and read_quiz(paths, 1) == QUESTIONS[:1]
 
 
-def test_missing_quiz(tmp_path, monkeypatch):
+def test_command_that_makes_a_missing_quiz_is_quoted(tmp_path, monkeypatch):
+    """空白のある名前を言うコマンドは、そのまま貼り付けられる。"""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match="手順2で作ってください: python convert_eval.py"):
+    expected = "python convert_eval.py .* 元の問題 -o 'my quiz.json'"
+    with pytest.raises(SystemExit, match=expected):
         read_quiz(["my quiz.json"])
 
 
