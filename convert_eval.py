@@ -20,7 +20,7 @@ from quiz.questions.characters import loosely
 from quiz.questions.choices import draw_questions
 from quiz.questions.converted import read_converted, write_converted
 from quiz.questions.formats import read_rows
-from quiz.questions.overview import check_counts, print_overview
+from quiz.questions.overview import overview
 
 
 def main():
@@ -33,27 +33,27 @@ def main():
     # 読んで、選択肢を引く
     drawn = draw_questions(
         read_rows(args.source), args.num_choices, args.seed, args.max_questions)
-    check_counts(args.source, drawn)
-    note = leak_note(drawn.questions, args.train)
+    lines = overview(args.source, drawn)
+    leak = leak_notice(drawn.questions, args.train)
 
     # 評価用の書式で書いてから、知っておきたいことを表示する
     records = [eval_record(q) | q.extra for q in drawn.questions]
     write_converted(args.output, records)
-    print_overview(args.source, drawn)
-    sys.stderr.write(note)
+    print("\n".join(lines))
+    print(leak, end="", file=sys.stderr)
     print(f"{args.output} に書きました。"
           "次は: accelerate launch -m axolotl.cli.train qlora-opencalm.yml")
 
 
-def leak_note(questions, train):
-    """学習用のファイル train にもある問題の数を知らせる文。なければ ""。"""
+def leak_notice(questions, train):
+    """学習用のファイル train にもある問題の数を言う注意の 1 行。なければ ""。"""
     if not Path(train).exists():
         return (f"注意: {train} がないので、学習した問題と重なるかは調べていません "
                 "(--train で指定できます)。\n")
     todo = "手順1をやり直してください: python convert_train.py"
     trained = {loosely(q.text) for q in read_converted(train, todo)}
     n_leaks = sum(loosely(q.text) in trained for q in questions)
-    if n_leaks == 0:
+    if not n_leaks:
         return ""
     return (f"注意: {n_leaks} 問は {train} にもあります (ほぼ同じ問題文も数えます)。"
             "学習した問題での正解率は実力を表しません。\n")

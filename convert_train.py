@@ -21,7 +21,7 @@ from quiz.questions.arguments import question_arguments
 from quiz.questions.choices import draw_questions
 from quiz.questions.converted import write_converted
 from quiz.questions.formats import read_rows
-from quiz.questions.overview import check_counts, print_overview
+from quiz.questions.overview import overview
 
 
 def main():
@@ -31,12 +31,12 @@ def main():
     # 読んで、選択肢を引く
     drawn = draw_questions(
         read_rows(args.source), args.num_choices, args.seed, args.max_questions)
-    check_counts(args.source, drawn)
+    lines = overview(args.source, drawn)
 
     # 学習用の書式で書いてから、知っておきたいことを表示する
     records = [{"instruction": q.prompt, "output": q.answer} for q in drawn.questions]
     write_converted(args.output, records)
-    print_overview(args.source, drawn)
+    print("\n".join(lines))
     print(f"{args.output} に書きました。次は: python convert_eval.py")
 
 

@@ -65,7 +65,7 @@ def draw_questions(rows, num_choices, seed, max_questions):
     return Drawn(len(rows), kept, skipped, len(questions) - len(kept), n_repeated)
 
 
-def sample_questions(questions, n, seed=0):
+def sample_questions(questions, n, seed):
     """questions の全体から n 問をくじで引く。順は元のまま。n が None か、足りなければ、すべて。"""
     n = min(n or len(questions), len(questions))
     places = random.Random(seed).sample(range(len(questions)), n)

@@ -1,5 +1,6 @@
 """手順1と手順2で変換したファイルを、書き、Question に読み戻す。評価のために形を変える。"""
 
+import shlex
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +13,6 @@ SOURCE = "変換する前の問題"
 CONVERTED = "手順1か手順2で変換した問題"
 # その名前の項目があれば、何のファイルか。初めに当てはまるもの
 KINDS = {"answer_entity": SOURCE, "hit": "手順4の結果", "instruction": CONVERTED}
-
-STEP2 = "手順2で作ってください: python convert_eval.py (quiz.json でない名前は、-o で付けます)"
 
 
 def kind_of(record):
@@ -59,10 +58,16 @@ def read_quiz(paths, max_questions=None):
     """quiz.json を読み、Question のリストを返す。input のない、学習用の書式の記録でもよい。"""
     questions = []
     for path in paths:
-        questions += read_converted(path, STEP2)
+        questions += read_converted(path, remake(path))
     if not questions:
-        fail(f"{' '.join(paths)}: 問題が 1 問もありません。{STEP2}")
+        fail(f"{' '.join(paths)}: 問題が 1 問もありません。{remake(paths[0])}")
     return questions[:max_questions]
+
+
+def remake(path):
+    """手順2で path を作るコマンド。"""
+    return ("手順2で作ってください: python convert_eval.py "
+            f"(別の問題なら、続けて 元の問題 -o {shlex.quote(str(path))})")
 
 
 def rotate(questions):

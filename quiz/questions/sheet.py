@@ -30,7 +30,7 @@ HEADERS = (
 ADVICE = ("1 行目の見出しを 問題、正解、誤答1、誤答2、... にし、正解は番号ではなく文字で"
           f"書いてください。{FORMAT}")
 
-# 表計算に壊されたらしいセル → 同じ問題にそれがあれば、確かに壊されたと分かるもの ((?m) は行ごと)
+# 表計算に壊されたらしいセル → 同じ問題にあれば、確かに壊されたと分かるもの ((?m) は行ごと)
 DAMAGES = {
     # 直した日付 (3-1 → 3月1日 や 2024/3/1 や 1-Mar) → 直されずに残るもの (2-0、13-1)
     r"(?m)^(\d{4}[/-]\d{1,2}[/-]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4}|\d{1,2}月\d{1,2}日"
@@ -65,8 +65,9 @@ def sheet_text(path, raw):
     if re.match(r"[\[{<]|$", header) or b"\0" in raw:
         return None
     if len(found) > 1 or "latin-1" in found:
-        fail(f"{path}:{found.get('latin-1', max(found.values()))}: 文字として読めません (途中で"
-             "切れているか、文字コードの違う行が混ざっています)。元の表から書き出し直してください。")
+        fail(f"{path}:{found.get('latin-1', max(found.values()))}: 文字として読めません "
+             "(途中で切れているか、文字コードの違う行が混ざっています)。"
+             "元の表から書き出し直してください。")
     if not any(map(part_of, re.split(r'[,\t;"]', header))):
         fail(f"{path}:1: JSON でも、1 行目に見出しがある CSV か TSV でもありません。{ADVICE}")
     return text

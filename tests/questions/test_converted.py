@@ -14,6 +14,7 @@ from quiz.questions.converted import (
     questions_digest,
     read_quiz,
     rotate,
+    spread_out,
     write_converted,
 )
 
@@ -45,9 +46,11 @@ def test_several_files_and_a_limit(tmp_path):
     assert read_quiz(paths) == QUESTIONS and read_quiz(paths, 1) == QUESTIONS[:1]
 
 
-def test_missing_quiz(tmp_path, monkeypatch):
+def test_command_that_makes_a_missing_quiz_is_quoted(tmp_path, monkeypatch):
+    """空白のある名前を言うコマンドは、そのまま貼り付けられる。"""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match="手順2で作ってください: python convert_eval.py"):
+    expected = "python convert_eval.py .* 元の問題 -o 'my quiz.json'"
+    with pytest.raises(SystemExit, match=expected):
         read_quiz(["my quiz.json"])
 
 
@@ -107,6 +110,11 @@ def test_every_choice_comes_to_every_label():
 def test_blank():
     assert "問題:  \n" in blank(QUESTIONS)[0].prompt
     assert blank(QUESTIONS)[0].choices == QUESTIONS[0].choices
+
+
+def test_spread_out():
+    assert spread_out(list(range(10)), 4) == [0, 2, 5, 7]
+    assert spread_out([1, 2], 4) == [1, 2]
 
 
 def test_digest_is_that_of_the_former_version():

@@ -7,7 +7,7 @@ from conftest import DEMO, step
 
 from quiz.prompt import Question
 from quiz.questions.choices import Drawn
-from quiz.questions.overview import check_counts, print_overview
+from quiz.questions.overview import overview
 
 
 def questions_with(labels, n_choices=5):
@@ -16,9 +16,8 @@ def questions_with(labels, n_choices=5):
     return [Question(f"{i}?", choices, label) for i, label in enumerate(labels)]
 
 
-def shown(questions, capsys):
-    print_overview(["a.json"], Drawn(len(questions), questions, {}, 0, 0))
-    return capsys.readouterr().out
+def shown(questions):
+    return "\n".join(overview(["a.json"], Drawn(len(questions), questions, {}, 0, 0)))
 
 
 def test_what_a_teacher_wants_to_know(tmp_path):
@@ -45,18 +44,18 @@ def test_what_a_teacher_wants_to_know(tmp_path):
 @pytest.mark.parametrize(
     "labels, n_choices", [([0] * 20, 2), ([1] * 12, 5), ([0] * 30 + [1, 2, 3, 4] * 5, 5)]
 )
-def test_answers_at_one_place_are_said(labels, n_choices, capsys):
+def test_answers_at_one_place_are_said(labels, n_choices):
     """正解が 1 つの位置に偏れば、位置だけで当てられると言う。"""
-    out = shown(questions_with(labels, n_choices), capsys)
+    out = shown(questions_with(labels, n_choices))
     assert f"問は、正解が {max(labels, key=labels.count)} 番です" in out
 
 
 @pytest.mark.parametrize(
     "labels, n_choices", [([0, 0, 0], 5), ([0] * 11 + [1] * 9, 2), ([0] * 16 + [1, 2, 3, 4] * 6, 5)]
 )
-def test_chance_is_not_said(labels, n_choices, capsys):
+def test_chance_is_not_said(labels, n_choices):
     """くじでよくある偏りでは、言わない。"""
-    assert "注意" not in shown(questions_with(labels, n_choices), capsys)
+    assert "注意" not in shown(questions_with(labels, n_choices))
 
 
 def test_demo_is_not_warned(tmp_path):
@@ -66,21 +65,19 @@ def test_demo_is_not_warned(tmp_path):
             assert "注意" not in step("convert_train", source, "--seed", seed, cwd=tmp_path).stdout
 
 
-def test_counts_must_add_up(capsys):
+def test_counts_must_add_up():
     """読んだ数が、書く数と飛ばした数に合わなければ、書かない。"""
     questions = questions_with([0, 1, 2])
     skipped = {"問題が重複": ["a.json:2", "a.json:9"]}
     with pytest.raises(SystemExit, match="数が合いません"):
-        check_counts(["a.json"], Drawn(6, questions, skipped, 0, 0))
-    check_counts(["a.json"], Drawn(7, questions, skipped, 2, 0))
-    print_overview(["a.json"], Drawn(7, questions, skipped, 2, 0))
-    out = capsys.readouterr().out
+        overview(["a.json"], Drawn(6, questions, skipped, 0, 0))
+    out = overview(["a.json"], Drawn(7, questions, skipped, 2, 0))[0]
     assert "読んだ 7 問 / 書く 3 問 / 飛ばした 2 問, 問題が重複 2 (初めは a.json:2)" in out
 
 
 def test_nothing_usable():
     with pytest.raises(SystemExit, match="使える問題が 1 問もありません .*a.json: .*問題が重複 1"):
-        check_counts(["a.json"], Drawn(1, [], {"問題が重複": ["a.json:2"]}, 0, 0))
+        overview(["a.json"], Drawn(1, [], {"問題が重複": ["a.json:2"]}, 0, 0))
 
 
 def test_genres_of_a_sample(tmp_path):
