@@ -82,3 +82,14 @@ def test_full_disk_and_read_only(good, tmp_path):
         assert state(disk) == before
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize(
+    "text", ['[{"a": 1,\n"a": 2}]', '{"a": 1, "b": {"c": 1, "c": 2}}', '{"a": 1}\n{"b": 1, "b": 1}']
+)
+def test_name_that_is_twice_in_one_record(text, tmp_path):
+    """1 件の中の同じ名前は、},{ の書き忘れかもしれない。黙って後の方を使わない。"""
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(SystemExit, match="が 2 度あります"):
+        list(read_records(path, ""))

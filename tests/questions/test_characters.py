@@ -51,3 +51,20 @@ def test_one_line():
     assert one_line("m²  ①") == "m²  ①"
     # 目に見えない制御文字も
     assert one_line("\x00ベル\x07を鳴らす\x7f") == "ベル を鳴らす"
+
+
+@pytest.mark.parametrize(
+    "hidden", ["富士山\u200b", "富\u200b士山", "\ufeff富士山", "富士\u2060山", "富\u00ad士山"]
+)
+def test_invisible_characters_make_no_difference(hidden):
+    """画面に出ない文字だけが違う選択肢は、読む人には同じ。"""
+    assert normalize(hidden) == normalize("富士山")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["山は何でしょう", "山は、何でしょう?", "山は\u200b何でしょう？", "「山」は何でしょう?"],
+)
+def test_punctuation_makes_nearly_no_difference(asked):
+    assert loosely(asked) == loosely("山は何でしょう?")
+    assert loosely("+") != loosely("-")

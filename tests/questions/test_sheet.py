@@ -16,7 +16,7 @@ def converted(work, text, encoding="utf-8"):
     """text の表を手順2で変換した (記録のリスト, 表示)。"""
     (work / "sheet.csv").write_bytes(text.encode(encoding))
     shown = step("convert_eval", "sheet.csv", "-o", "quiz-own.json", cwd=work)
-    return read(work / "quiz-own.json"), shown.stdout + shown.stderr
+    return read(work / "quiz-own.json"), shown.stdout
 
 
 def choices(record):
@@ -172,3 +172,18 @@ def test_blank_rows_and_two_genres(tmp_path):
 def test_control_characters_become_a_blank(tmp_path):
     (record,), _ = converted(tmp_path, "問題,正解,誤答1\nベル\x07の音は?,い,う\n")
     assert "問題: ベル の音は?\n" in record["instruction"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '問題,正解,誤答1,誤答2\nA?,a,b,"c\nB?,a,b,c\nC?,a,b,c"\nD?,a,b,c\n',
+        '問題,正解,誤答1,誤答2\n"A?,a,b,c\nB?,a,b,c\nC?",a,b,c\n',
+    ],
+)
+def test_quote_that_swallows_rows(text, tmp_path):
+    """閉じていない " が、何行もの問題を 1 つのセルにしてしまわない。"""
+    (tmp_path / "sheet.csv").write_text(text, encoding="utf-8")
+    assert "何行もの表" in step_error("convert_eval", "sheet.csv", cwd=tmp_path)
+    (tmp_path / "sheet.csv").write_text('問題,正解,誤答1\n"2 行の\n問題?",a,b\n', encoding="utf-8")
+    step("convert_eval", "sheet.csv", cwd=tmp_path)
