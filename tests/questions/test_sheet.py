@@ -1,7 +1,7 @@
 """表計算の CSV と TSV。壊れた表は test_bad_inputs.py に。"""
 
 import pytest
-from conftest import read, step
+from conftest import read, step, step_error
 
 HEADER = "問題,正解,誤答1,誤答2,誤答3,分野\n"
 SHEET = (
