@@ -3,6 +3,7 @@
 YAML を読み、どのモデルとアダプタに問うかを決め、アダプタの記録 (training.json) と照らし合わせる。
 """
 
+import json
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +26,9 @@ MODEL_FILES = (
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.index.json",
     "*.safetensors",
     "pytorch_model*.bin",
 )
@@ -52,6 +56,7 @@ class TrainingRecord:
     # エポックごとの {"epoch", "step", "accuracy", "probability"}
     curve: list = field(default_factory=list)
     base_files: str | None = None  # 基のモデルのファイルの印 (base_digest)
+    adapter_files: str | None = None  # 書き終えたアダプタの印 (adapter_digest)
     self_check: dict | None = None  # 学習の終わりに自分に問うた結果 (training/curve.py)
 
 
@@ -107,9 +112,24 @@ def base_digest(base):
     for pattern in MODEL_FILES:
         paths += folder.glob(pattern)
 
+    return sampled_digest(paths)
+
+
+def adapter_digest(adapter):
+    """アダプタの重みと設定の印。
+
+    基のモデルの名前は数えない (フォルダを動かしたら、書き直すことになる)。
+    """
+    _, config = next(read_records(Path(adapter, "adapter_config.json"), ""))
+    config.pop("base_model_name_or_path", None)
+    settings = json.dumps(config, sort_keys=True)
+    return sha256((settings + sampled_digest([Path(adapter, WEIGHTS)])).encode()).hexdigest()[:16]
+
+
+def sampled_digest(paths):
+    """ファイルの名前と大きさと、とびとびの中身の印。"""
     mark = sha256()
     for path in sorted(paths):
-        # 名前と大きさと、とびとびの中身
         size = path.stat().st_size
         mark.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as f:
@@ -182,15 +202,25 @@ def as_trained(config, adapter):
     record = read_record(adapter) if adapter else None
     if record is None:
         return config
+    if record.settings.get("trust_remote_code") and not config.get("trust_remote_code"):
+        fail(
+            f"{adapter} は、モデルに付いてくるプログラムを使って (trust_remote_code: true で) "
+            "学習しました。YAML も同じにするか、学習し直してください。"
+        )
     return config | {key: record.settings.get(key) for key in FOLLOWED}
 
 
-def check_base(base, adapter):
-    """基のモデルのファイルが、アダプタを学習したときのものでなければ終わる。
+def check_files(base, adapter):
+    """基のモデルとアダプタのファイルが、学習したときのものでなければ終わる。
 
     記録がなければ、確かめない。
     """
     record = read_record(adapter)
+    if record and record.adapter_files not in (None, adapter_digest(adapter)):
+        fail(
+            f"{adapter} のアダプタが、{RECORD} に残る学習の書いたものと違います。"
+            "元に戻すか、別の output_dir で手順3をやり直してください。"
+        )
     if record and record.base_files not in (None, base_digest(base)):
         fail(
             f"{base} のファイルが、{adapter} を学習したときと違います。"

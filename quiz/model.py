@@ -5,7 +5,7 @@ import os
 import warnings
 from pathlib import Path
 
-from quiz.adapter import WEIGHTS, check_base
+from quiz.adapter import WEIGHTS, check_files
 from quiz.files import fail, reason
 
 # メモリが足りないときの例外の言い方。GPU とライブラリによって違う。
@@ -240,7 +240,10 @@ def load(base, adapter, config, device, prompts):
     """(tokenizer, model, prompts のトークン列のリスト) を返す。読めなければ 1 行で終わる。"""
     # 名前が同じでも、中身の違うモデルかもしれない
     if adapter:
-        check_base(base, adapter)
+        check_files(base, adapter)
+    # transformers は、モデルのフォルダにあるアダプタを、何も言わずに付ける
+    if Path(base, "adapter_config.json").exists():
+        fail(f"モデルの {base} にアダプタ (adapter_config.json) も入っています。分けてください。")
     try:
         # 重みを読む前に、トークナイザの間違いが分かる
         tokenizer = load_tokenizer(base, config)

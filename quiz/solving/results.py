@@ -1,6 +1,7 @@
 """手順4の結果: ファイルの名前を決め、置き換えてよいかを調べ、result.json と result.log を書く。"""
 
 import json
+import re
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ def rounded(probs):
 
 
 def default_path(args):
-    """-o がないときの結果の名前。問題、モデル、解き方が違えば名前も違う。
+    """-o がないときの結果の名前。問題とモデルのファイルの名前と、解き方で決まる。
 
     quiz-dev2.json を --base で解けば result-base-dev2.json。
     """
@@ -42,7 +43,7 @@ def default_path(args):
     # 問題のファイルの名前。ただし quiz.json なら何も付けず、quiz-dev2.json なら dev2
     source = "+".join(Path(path).stem for path in args.quiz)
     if len(args.quiz) == 1:
-        source = source.removeprefix("quiz").strip("-_")
+        source = re.sub("^quiz(?:[-_]+|$)", "", source)
     return Path("-".join(filter(None, [*words, source])) + ".json")
 
 

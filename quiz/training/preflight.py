@@ -176,6 +176,11 @@ def check_model(yaml):
             "base_model",
         )
 
+    if Path(base, "adapter_config.json").exists():
+        raise WrongSetting(
+            f"base_model {base} はアダプタのフォルダです。基のモデルにしてください。", "base_model"
+        )
+
     # 学習できない構造
     kind = saved.get("model_type")
     known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES

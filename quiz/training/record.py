@@ -21,7 +21,15 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from quiz.adapter import RECORD, WEIGHTS, TrainingRecord, file_digest, read_record, same_model
+from quiz.adapter import (
+    RECORD,
+    WEIGHTS,
+    TrainingRecord,
+    adapter_digest,
+    file_digest,
+    read_record,
+    same_model,
+)
 from quiz.files import fail, lock, read_records, reason, write_json
 from quiz.training.curve import points
 from quiz.training.screen import LOG
@@ -163,7 +171,18 @@ def complete(folder, record, checkpoint):
     # 学習の終わりに Axolotl と Recorder が書くもの
     for name in ("adapter_config.json", WEIGHTS):
         shutil.copy(checkpoint / name, folder)
-    write_record(folder, replace(record, steps_done=record.steps_planned, finished=True))
+    # 最後の測定の前に止まっていれば、学習の終わりの値はない
+    last = record.curve[-1]["step"] if record.curve else None
+    write_record(
+        folder,
+        replace(
+            record,
+            steps_done=record.steps_planned,
+            finished=True,
+            adapter_files=adapter_digest(folder),
+            self_check=record.self_check if last == record.steps_planned else None,
+        ),
+    )
     return True
 
 
@@ -196,9 +215,9 @@ class Recorder(TrainerCallback):
         history = self.state.log_history
         losses = [log["loss"] for log in history if "loss" in log] or [None]
         curve = points(history)
-        # 最後に測った値は、学習したモデルが自分に問うた結果
+        # 今のステップで測った値は、学習したモデルが自分に問うた結果
         self_check = None
-        if self.curve and curve:
+        if self.curve and curve and curve[-1]["step"] == self.state.global_step:
             last = curve[-1]
             self_check = self.curve.about | {key: last[key] for key in ("accuracy", "probability")}
 
@@ -216,4 +235,7 @@ class Recorder(TrainerCallback):
             self_check=self_check,
         )
         if self.state.is_world_process_zero:
+            if finished:
+                written = adapter_digest(self.folder)
+                self.record = replace(self.record, adapter_files=written)
             write_record(self.folder, self.record)

@@ -85,7 +85,12 @@ NOT_FOLLOWED = {
     "skip_prepare_dataset",
     "dataset_exact_deduplication",
     "load_best_model_at_end",
+    "float16",
+    "bfloat16",
+    "float32",
 }
+# 埋め込みと出力の層の名前 (モデルによって違う)
+EMBEDDINGS = ("lm_head", "embed_out", "embed_in", "embed_tokens", "wte")
 # 注意の計算のしかたの、古い書き方
 OLD_ATTENTION = (
     "flash_attention",
@@ -237,6 +242,36 @@ def check_values(config):
                 f"{key} の {value!r} は、名前でもフォルダでもありません "
                 "(~ は使えません。./ か / から書いてください)。",
                 key,
+            )
+        # Windows の書き方や、ワープロの引用符は、名前の一部になってしまう
+        odd = re.search(r"[\\“”‘’]", value)
+        if odd:
+            raise WrongSetting(
+                f"{key} の {value!r} に {odd[0]} があります。フォルダは / で区切り、"
+                "引用符は消してください (WSL なら C:\\Users は /mnt/c/Users)。",
+                key,
+            )
+
+    # 何行かを 1 行に詰めると、1 ステップの問題の数が決まらず、行も確かめられない
+    if config.get("sample_packing"):
+        raise WrongSetting("sample_packing は false にしてください。", "sample_packing")
+    # 検証用に取り分けた問題は、学習されない。途中の正解率は learning_curve で測る
+    if config.get("val_set_size"):
+        raise WrongSetting("val_set_size は 0 にしてください。", "val_set_size")
+    # Axolotl は、adapter: lora なら量子化せずに学習する。手順4は load_in_4bit に従う
+    if config["adapter"] == "lora" and config.get("load_in_4bit"):
+        raise WrongSetting(
+            "adapter: lora なら load_in_4bit は false に (4 ビットで学習するなら qlora に) "
+            "してください。",
+            "adapter",
+        )
+    # 埋め込みと出力の層のアダプタは、基の重みごと書かれ、手順4が読めない
+    targets = config["lora_target_modules"]
+    for name in EMBEDDINGS if isinstance(targets, list) else ():
+        if name in targets:
+            raise WrongSetting(
+                f"lora_target_modules に {name} は使えません。all-linear にしてください。",
+                "lora_target_modules",
             )
 
     # 学習する文字列は、手順4の問い方と 1 文字も違ってはいけない

@@ -176,6 +176,8 @@ def test_adapter_that_does_not_fit(change, told, llama_run, tmp_path):
         llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("result*", "last_run_prepared")
     )
     path = work / "llama-qlora-out/adapter_model.safetensors"
+    # アダプタの印だけでなく、モデルに合うかも確かめる
+    change_json(work / "llama-qlora-out/training.json", adapter_files=None)
     save_file(change(load_file(path)), path)
     error = step_error("run_quiz", "--max-questions", "3", cwd=work)
     assert "合わないアダプタ" in error and told in error
@@ -222,3 +224,47 @@ def test_missing_weight_is_not_made_up(llama, llama_run, tmp_path):
     edit_yaml(tmp_path / "qlora-opencalm.yml", base, "./out")
     error = step_error("run_quiz", "--base", "--max-questions", "3", cwd=tmp_path)
     assert "up_proj.weight がありません" in error
+
+
+def other_weights(adapter):
+    path = adapter / "adapter_model.safetensors"
+    save_file({name: tensor * 2 for name, tensor in load_file(path).items()}, path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [other_weights, lambda adapter: change_json(adapter / "adapter_config.json", lora_alpha=512)],
+    ids=["weights", "alpha"],
+)
+def test_adapter_replaced_after_training(change, llama_run, tmp_path):
+    """training.json の隣のアダプタが、その学習の書いたものでなければ、どの問題も問わない。"""
+    work = shutil.copytree(llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("result*"))
+    change(work / "llama-qlora-out")
+    error = step_error("run_quiz", "--max-questions", "3", cwd=work)
+    assert "学習の書いたものと違います" in error and not list(work.glob("result*"))
+
+
+def test_end_token_changed_beside_the_base_model(llama, llama_run, tmp_path):
+    """special_tokens_map.json は終わりの記号を変え、番号の確率には表れない。"""
+    work = shutil.copytree(llama_run, tmp_path / "work", ignore=shutil.ignore_patterns("result*"))
+    base = shutil.copytree(llama, tmp_path / "base")
+    edit_yaml(work / "qlora-opencalm.yml", base, "./llama-qlora-out")
+    change_json(work / "llama-qlora-out/adapter_config.json", base_model_name_or_path=str(base))
+    step("run_quiz", "--max-questions", "3", cwd=work)
+    (base / "special_tokens_map.json").write_text('{"eos_token": "0"}')
+    error = step_error("run_quiz", "--max-questions", "3", "-o", "result-2.json", cwd=work)
+    assert "学習したときと違います" in error
+
+
+def test_adapter_inside_the_base_model(llama, llama_run, tmp_path):
+    """基のモデルのフォルダに入ったアダプタを、学習前のモデルとして問わない。"""
+    base = shutil.copytree(llama, tmp_path / "base")
+    for name in ("quiz.json", "train-5-inst.json"):
+        shutil.copy(llama_run / name, tmp_path)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(llama_run / "llama-qlora-out" / name, base)
+    edit_yaml(tmp_path / "qlora-opencalm.yml", base, "./out")
+    assert "アダプタ" in step_error("run_quiz", "--base", "--max-questions", "3", cwd=tmp_path)
+    assert "アダプタのフォルダ" in step_error(
+        "quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path
+    )

@@ -88,6 +88,21 @@ MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
         "seed: 42\nfsdp_config: true",
         "fsdp_config が True です。「名前: 値」の並びに",
     ),
+    "a path of windows": (
+        "output_dir: ./llama-qlora-out",
+        "output_dir: C:\\Users\\out",
+        "フォルダは / で区切り",
+    ),
+    "curly quotes": ("output_dir: ./llama-qlora-out", "output_dir: “out”", "引用符は消して"),
+    "validation": ("val_set_size: 0", "val_set_size: 0.1", "val_set_size は 0 に"),
+    "lora in 4 bit": ("adapter: qlora", "adapter: lora", "load_in_4bit は false に"),
+    "head": (
+        "lora_target_modules: all-linear",
+        "lora_target_modules: [q_proj, lm_head]",
+        "lm_head は使え",
+    ),
+    "float16": ("seed: 42", "seed: 42\nfloat16: true", "float16 は使えません"),
+    "packing": ("sample_packing: false", "sample_packing: true", "sample_packing は false に"),
     "home": ("output_dir: ./llama-qlora-out", "output_dir: ~/out", "~ は使えません"),
     "a file": (
         "output_dir: ./llama-qlora-out",
