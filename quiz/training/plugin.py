@@ -152,8 +152,8 @@ class Plugin(BasePlugin):
 
     def check_rows(self, cfg, trainer):
         """Axolotl が使う行は、学習用ファイルのすべての問題の、手順4の問い方のとおりの行か。"""
-        # 質問の部分も学習する設定と、何問かを 1 行につなぐ設定では、比べられない
-        if cfg.train_on_inputs or cfg.sample_packing:
+        # 質問の部分も学習する設定では、ラベルが違う
+        if cfg.train_on_inputs:
             return
         expected = expected_rows(trainer.processing_class, cfg.base_model, self.plan.questions)
         try:
