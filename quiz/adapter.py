@@ -4,6 +4,7 @@ YAML を読み、どのモデルとアダプタに問うかを決め、アダプ
 """
 
 import json
+import shlex
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -170,7 +171,7 @@ def find_model(config, config_path, model=None, use_base=False):
 
     # 学習の終わったアダプタか
     adapter = model or config["output_dir"]
-    launch = f"accelerate launch -m axolotl.cli.train {config_path}"
+    launch = f"accelerate launch -m axolotl.cli.train {shlex.quote(str(config_path))}"
     record = read_record(adapter)
     if record and not record.finished:
         fail(

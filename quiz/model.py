@@ -17,6 +17,11 @@ OUT_OF_MEMORY = (
 )
 
 
+def is_out_of_memory(error):
+    """メモリ不足の例外か。ライブラリによって、種類も言い方も違う。"""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+
+
 class AdapterMismatch(ValueError):
     """アダプタのテンソルが、モデルの置き場所と合わない。"""
 

@@ -327,7 +327,8 @@ def qwen(qwen_v1, tmp_path_factory):
 
 
 def train(work, *options):
-    run("accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml", *options, cwd=work)
+    command = ["accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml"]
+    return run(*command, *options, cwd=work)
 
 
 def solve(work, base, name):

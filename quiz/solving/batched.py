@@ -7,9 +7,10 @@ import torch
 from tqdm import tqdm
 
 from quiz.files import fail
+from quiz.model import is_out_of_memory
 from quiz.solving.fast_way import FastWay
 from quiz.solving.fast_way_check import INSTEAD, why_not_fast
-from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, answer_plainly, is_out_of_memory
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, answer_plainly
 
 # 1 回に計算するトークンの数 (問題数 × 長さ) の、既定の上限
 TOKEN_BUDGET = {"cuda": 16384, "cpu": 3072}

@@ -7,7 +7,8 @@
 
 import torch
 
-from quiz.solving.one_by_one import MAX_NEW_TOKENS, first_line, is_out_of_memory
+from quiz.model import is_out_of_memory
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, first_line
 
 # 理由に続けて言うこと
 INSTEAD = "ので、1 問ずつ解きます (答えは同じで、時間がかかります)。"

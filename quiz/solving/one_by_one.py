@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 
 from quiz.files import fail
-from quiz.model import OUT_OF_MEMORY
 from quiz.prompt import ANSWER
 
 # 作るトークンの数の上限 (チュートリアルと同じ)。番号は先頭の数トークンで決まる。
@@ -55,13 +54,6 @@ def first_line(tokenizer, tokens):
     """トークン列を文字に戻した、空でない最初の行。"""
     text = tokenizer.decode(tokens, skip_special_tokens=True)
     return text.strip().partition("\n")[0].strip()
-
-
-def is_out_of_memory(error):
-    """メモリ不足の例外か。ライブラリによって、言い方が違う。"""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 class Labels:

@@ -116,7 +116,7 @@ def points(history):
                     "epoch": round(log.get("epoch", 0), 2),
                     "step": log["step"],
                     "accuracy": log[ACCURACY],
-                    "probability": log[PROBABILITY],
+                    "probability": log.get(PROBABILITY),  # 前の版のチェックポイントにはない
                 }
             )
     return found

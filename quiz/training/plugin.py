@@ -32,7 +32,7 @@ from quiz.training.record import (
     last_checkpoint,
     occupy,
 )
-from quiz.training.rows import check_dataset, expected_rows
+from quiz.training.rows import check_dataset
 from quiz.training.screen import LOG, ProgressLine, hush
 
 
@@ -155,9 +155,8 @@ class Plugin(BasePlugin):
         # 質問の部分も学習する設定では、ラベルが違う
         if cfg.train_on_inputs:
             return
-        expected = expected_rows(trainer.processing_class, cfg.base_model, self.plan.questions)
         try:
-            check_dataset(trainer.train_dataset, expected)
+            check_dataset(trainer.train_dataset, self.plan.rows)
         except ValueError as e:
             fail(f"{e}。last_run_prepared フォルダを消して、もう一度実行してください。")
 

@@ -48,8 +48,9 @@ class Plan:
     dtype: str
     # 注意の計算のしかた
     attention: str
-    # 学習する問題
+    # 学習する問題と、そのあるべき行 (training/rows.py の expected_rows)
     questions: list[Question]
+    rows: list[tuple]
     # 途中の正解率を測る問題 (測らないなら空)
     curve_questions: list[Question]
 
@@ -86,8 +87,9 @@ def make_plan(yaml, world):
     device = "cuda" if capability else "cpu"
     try:
         model_config = check_model(yaml)
-        longest = longest_row(yaml, model_config, questions)
+        rows = rows_of(yaml, model_config, questions)
         text_config = model_config.get_text_config()
+        longest = longest_of(rows)
         n_parameters, needed = estimate(text_config, yaml, longest, device)
     except WrongSetting:
         raise
@@ -129,7 +131,7 @@ def make_plan(yaml, world):
         f"全部で {updates} ステップ) で学習します。{memory}。"
     )
     lines = [summary, *(f"注意: {note}" for note in notes)]
-    return Plan(lines, dtype, attn, questions, curve_questions)
+    return Plan(lines, dtype, attn, questions, rows, curve_questions)
 
 
 def check_repeated_lines(path):
@@ -219,8 +221,13 @@ def check_model(yaml):
     return read_model_config(base, yaml)
 
 
-def longest_row(yaml, model_config, questions):
-    """最も長い行のトークン数を返す。トークナイザか長さに問題があれば WrongSetting。"""
+def longest_of(rows):
+    """最も長い行のトークン数。"""
+    return max(len(ids) for ids, _ in rows)
+
+
+def rows_of(yaml, model_config, questions):
+    """学習する行のリストを返す。トークナイザか長さに問題があれば WrongSetting。"""
     base = yaml["base_model"]
     limit = yaml["sequence_len"]
     tokenizer = load_tokenizer(base, yaml)
@@ -242,7 +249,7 @@ def longest_row(yaml, model_config, questions):
 
     # 学習する行を、すべて作ってみる。長すぎる行は、Axolotl が黙って捨てる
     rows = expected_rows(tokenizer, base, questions)
-    longest = max(len(ids) for ids, _ in rows)
+    longest = longest_of(rows)
     if longest > limit:
         raise WrongSetting(
             f"sequence_len {limit} を超える問題があり (最長 {longest})、Axolotl に黙って"
@@ -260,7 +267,7 @@ def longest_row(yaml, model_config, questions):
             "base_model",
         )
     check_first_row(tokenizer, yaml, questions[0], rows[0])
-    return longest
+    return rows
 
 
 def main():

@@ -5,7 +5,7 @@
      "finished": true, "steps_done": 336, "steps_planned": 336, "questions": 895,
      "epochs": 3.0, "seconds": 108.0, "first_loss": 8.8, "last_loss": 0.1,
      "curve": [{"epoch": 0, "step": 0, "accuracy": 0.84, "probability": 0.4}, ...],
-     "base_files": "モデルの印",
+     "base_files": "モデルの印", "adapter_files": "アダプタの印",
      "self_check": {"questions": "問題の印", "n": 179, "dtype": "torch.float32",
                     "accuracy": 0.99, "probability": 0.98}}
 """
@@ -171,8 +171,10 @@ def complete(folder, record, checkpoint):
     # 学習の終わりに Axolotl と Recorder が書くもの
     for name in ("adapter_config.json", WEIGHTS):
         shutil.copy(checkpoint / name, folder)
-    # 最後の測定の前に止まっていれば、学習の終わりの値はない
-    last = record.curve[-1]["step"] if record.curve else None
+    # 最後の記録の前に止まっていれば、学習の終わりの値はない
+    self_check = record.self_check
+    if record.steps_done < record.steps_planned:
+        self_check = None
     write_record(
         folder,
         replace(
@@ -180,7 +182,7 @@ def complete(folder, record, checkpoint):
             steps_done=record.steps_planned,
             finished=True,
             adapter_files=adapter_digest(folder),
-            self_check=record.self_check if last == record.steps_planned else None,
+            self_check=self_check,
         ),
     )
     return True

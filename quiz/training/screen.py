@@ -14,7 +14,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback
 
 from quiz.files import reason
-from quiz.model import OUT_OF_MEMORY
+from quiz.model import is_out_of_memory
 
 # Axolotl が output_dir に書く。画面に出さなかったものも、ここにはある
 LOG = "debug.log"
@@ -53,7 +53,7 @@ def explain(kind, error, trace, log):
             "中断しました。同じコマンドをもう一度実行すると、チェックポイントがあれば"
             "その続きから、なければ初めから学習します。"
         )
-    elif kind is MemoryError or any(words in str(error) for words in OUT_OF_MEMORY):
+    elif is_out_of_memory(error):
         message = (
             "メモリが足りません。micro_batch_size を半分にし、その分 "
             "gradient_accumulation_steps を 2 倍にして、別の output_dir で。"

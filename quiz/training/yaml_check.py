@@ -267,7 +267,7 @@ def check_values(config):
         )
     # 埋め込みと出力の層のアダプタは、基の重みごと書かれ、手順4が読めない
     targets = config["lora_target_modules"]
-    for name in EMBEDDINGS if isinstance(targets, list) else ():
+    for name in EMBEDDINGS:
         if name in targets:
             raise WrongSetting(
                 f"lora_target_modules に {name} は使えません。all-linear にしてください。",

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import DEMO, FAST, edit_yaml, read, run, step, step_error
+from conftest import DEMO, FAST, edit_yaml, read, step, step_error, train
 from tokenizers import Tokenizer, processors
 
 from quiz.model import load_tokenizer
@@ -60,19 +60,10 @@ def test_old_rows_are_not_trained(work):
     yaml.write_text(
         yaml.read_text(encoding="utf-8").replace("is_preprocess: true", ""), encoding="utf-8"
     )
-    train = [
-        "accelerate",
-        "launch",
-        "-q",
-        "-m",
-        "axolotl.cli.train",
-        "qlora-opencalm.yml",
-        "--max_steps",
-        "1",
-    ]
     for n, out in ((80, "./first"), (24, "./second")):
         step("convert_train", DEMO / "train_questions.json", "--max-questions", n, cwd=work)
-        text = run(*train, "--output_dir", out, "--learning_curve", "none", cwd=work).stdout
+        options = ["--max_steps", "1", "--output_dir", out, "--learning_curve", "none"]
+        text = train(work, *options).stdout
         assert f"学習しました: {n} 問" in text
         assert read(work / out / "training.json")["questions"] == n
 
