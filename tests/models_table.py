@@ -14,7 +14,9 @@ from quiz.adapter import read_config  # noqa: E402
 from quiz.model import quiet  # noqa: E402
 from quiz.training.memory import estimate  # noqa: E402
 
-ROW = 256  # 表で仮定する 1 行のトークン数 (デモの最長は 113)
+# 表で仮定する 1 行のトークン数 (デモの最長は 113) と、そのうち回答の分
+ROW = 256
+ANSWER = 32
 COLUMNS = (
     "名前",
     "base_model",
@@ -23,6 +25,7 @@ COLUMNS = (
     "パラメータ",
     "ライセンス",
     "学習",
+    "節約すると",
     "ほかに要るもの",
     "確かめた範囲",
 )
@@ -39,15 +42,17 @@ def table():
     )
     for row in csv.DictReader((ROOT / "data/models.csv").read_text(encoding="utf-8").splitlines()):
         shape = {k: int(v) for k, v in row.items() if v.isdigit()}
-        n, train = estimate(AutoConfig.for_model(row["model_type"], **shape), yaml, ROW)
+        model_config = AutoConfig.for_model(row["model_type"], **shape)
+        needs = estimate(model_config, yaml, ROW, ANSWER)
         values = [
             row["name"],
             row["hub"],
             row["model_type"],
             row["kind"],
-            f"{n / 1e9:.2f} B",
+            f"{needs.parameters / 1e9:.2f} B",
             row["licence"],
-            f"{train:.1f}",
+            f"{needs.fast:.1f}",
+            f"{needs.small:.1f}",
         ]
         lines.append(f"| {' | '.join([*values, row['needs'], row['checked']])} |")
     return "\n".join(lines)

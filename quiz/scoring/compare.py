@@ -11,7 +11,7 @@ from quiz.scoring.statistics import Difference, holm, paired
 # 種と、学習の結果を変えない設定 (見ないように、値は None)。ほかがすべて同じなら「種だけが違う学習」
 SEED_AND_HARMLESS = dict.fromkeys(
     "seed output_dir dataset_prepared_path "
-    "processes world_size local_rank device device_map ddp".split()
+    "gradient_checkpointing processes world_size local_rank device device_map ddp".split()
 )
 
 

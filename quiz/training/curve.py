@@ -16,6 +16,7 @@ from quiz.model import encode_prompts
 from quiz.prompt import likely_label
 from quiz.questions.converted import questions_digest, spread_out
 from quiz.solving.one_by_one import Labels
+from quiz.training.answer_loss import positions
 
 MAX_QUESTIONS = 200
 # TensorBoard では eval/quiz_label_accuracy と eval/quiz_label_probability
@@ -41,8 +42,8 @@ def label_scores(model, tokenizer, asked, rows):
         some = asked[i : i + rows]
         batch = {"input_ids": [prompt + labels.lead for _, prompt in some]}
         batch = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
-        positions = (batch["attention_mask"].cumsum(1) - 1).clamp(min=0)
-        logits = model(**batch, position_ids=positions, use_cache=False, **keep).logits
+        batch["position_ids"] = positions(batch["attention_mask"])
+        logits = model(**batch, use_cache=False, **keep).logits
 
         # 選択肢の少ない問題もあるので、その問題の番号だけを比べる
         probabilities = labels.probabilities(logits[:, -width:])

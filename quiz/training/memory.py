@@ -1,9 +1,12 @@
 """学習に使えるメモリと、学習に要るメモリの見積もり。"""
 
+import math
 import os
 import subprocess
+from dataclasses import dataclass
 
 from quiz.model import empty_model
+from quiz.training.answer_loss import can_keep_answers
 from quiz.training.yaml_check import WrongSetting
 
 GIB = 2**30
@@ -16,6 +19,8 @@ TRAINED_BYTES = 16
 LOGIT_BYTES = 20
 # LoRA が、1 層の計算のあいだに持つ fp32 の入力の数
 LORA_COPIES = 8
+# 行の長さをそろえる単位の、Axolotl の既定 (YAML の pad_to_multiple_of)
+PADDED_TO = 64
 # 今の PyTorch が動く compute capability
 OLDEST_GPU = (7, 5)
 
@@ -56,12 +61,21 @@ def check_hidden_gpu():
         )
 
 
-def estimate(model_config, yaml, length, device="cuda"):
-    """(パラメータ数, 学習に要る 1 プロセスの GiB) を返す。
+@dataclass(frozen=True)
+class Needs:
+    """学習に要るメモリ (1 プロセスの GiB) の見積もり。"""
+
+    parameters: int  # パラメータの数
+    fast: float  # すべての途中の値を持つとき
+    small: float  # 勾配チェックポイントを使い、層の中の値を計算し直すとき
+
+
+def estimate(model_config, yaml, length, answer_length, device="cuda"):
+    """学習に要るメモリ Needs を見積もる。
 
     model_config は transformers の設定、yaml は YAML の dict、device は cuda か cpu。
-    length トークンの行が micro_batch_size 個並ぶとき。重みのほか、層ごとの入力と、
-    計算し直す 1 層、logits の分を数えた概算。CUDA そのものの約 0.5 GiB は含まない。
+    length トークンの行 (うち回答は answer_length) が micro_batch_size 個並ぶとき。重みのほか、
+    途中の値と logits の分を数えた概算。CUDA そのものの約 0.5 GiB は含まない。
     """
     import torch
 
@@ -80,19 +94,23 @@ def estimate(model_config, yaml, length, device="cuda"):
     weights = weight_bytes(model, in_nf4, computed_bytes)
     adapter = TRAINED_BYTES * yaml["lora_r"] * width
 
-    # 1 トークンの分。勾配チェックポイントなら、各層の入力と、計算し直す 1 層だけを持つ
-    hidden_size = model_config.hidden_size
-    kept = width
-    if yaml.get("gradient_checkpointing"):
-        layers = model_config.num_hidden_layers
-        kept = layers * hidden_size + width / layers
-    per_token = 2 * computed_bytes * kept
-    per_token += 4 * LORA_COPIES * hidden_size
-    per_token += LOGIT_BYTES * model_config.vocab_size
+    # 長さはそろえて埋める。logits は、回答の分だけ (answer_loss.py) か、全部の分
+    multiple = yaml.get("pad_to_multiple_of") or PADDED_TO
+    tokens = yaml["micro_batch_size"] * math.ceil(length / multiple) * multiple
+    logit_tokens = tokens
+    if can_keep_answers(model, yaml):
+        logit_tokens = yaml["micro_batch_size"] * (answer_length + 1)
+    always = weights + adapter + LOGIT_BYTES * model_config.vocab_size * logit_tokens
+    always += 4 * LORA_COPIES * model_config.hidden_size * tokens
 
-    work = yaml["micro_batch_size"] * length * per_token
+    # 線形層の入力と出力。勾配チェックポイントなら、各層の入力と、計算し直す 1 層の分だけ
+    layers = model_config.num_hidden_layers
+    recomputed = layers * model_config.hidden_size + width / layers
+    per_value = 2 * computed_bytes * tokens
     n_parameters = sum(p.numel() for p in model.parameters())
-    return n_parameters, (weights + adapter + work) / GIB
+    return Needs(
+        n_parameters, (always + per_value * width) / GIB, (always + per_value * recomputed) / GIB
+    )
 
 
 def weight_bytes(model, in_nf4, computed_bytes):

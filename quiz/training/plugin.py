@@ -22,6 +22,7 @@ from transformers import PrinterCallback, ProgressCallback
 from quiz.adapter import RECORD, base_digest, read_config
 from quiz.files import fail
 from quiz.model import adapter_tensors, compute_exactly, empty_model, read_model_config
+from quiz.training.answer_loss import answers_only
 from quiz.training.curve import Curve
 from quiz.training.preflight import check
 from quiz.training.record import (
@@ -73,6 +74,7 @@ class Plugin(BasePlugin):
         cfg.bf16 = self.plan.dtype == "bfloat16"
         cfg.fp16 = self.plan.dtype == "float16"
         cfg.attn_implementation = self.plan.attention
+        cfg.gradient_checkpointing = self.plan.gradient_checkpointing
         # Axolotl は前回のトークン列を、ファイルの中身が変わっていても使い回す
         cfg.is_preprocess = True
         self.record = describe(cfg, world, len(self.plan.questions))
@@ -137,6 +139,7 @@ class Plugin(BasePlugin):
     def post_trainer_create(self, cfg, trainer):
         self.check_rows(cfg, trainer)
         self.check_base(cfg)
+        answers_only(trainer, trainer.model.get_base_model(), cfg.to_dict())
 
         # 画面は、1 行の進み具合だけにする
         for callback in (ProgressCallback, PrinterCallback):
@@ -146,6 +149,7 @@ class Plugin(BasePlugin):
             curve = Curve(trainer, cfg, self.plan.curve_questions, self.plan.dtype)
         self.recorder = Recorder(cfg.output_dir, self.record, curve)
         trainer.add_callback(self.recorder)
+        trainer.args.include_num_input_tokens_seen = "all"  # 進み具合の、1 秒あたりのトークン数
         trainer.add_callback(ProgressLine())
         if curve:
             trainer.add_callback(curve)

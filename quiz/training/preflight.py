@@ -29,11 +29,13 @@ from quiz.prepare_model import why_prepare
 from quiz.prompt import Question
 from quiz.questions.converted import read_converted, read_quiz
 from quiz.training.memory import available, estimate
-from quiz.training.rows import check_first_row, expected_rows
+from quiz.training.rows import IGNORED, check_first_row, expected_rows
 from quiz.training.yaml_check import WrongSetting, check_settings, where
 
 KERNELS = ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel")
 STEP1 = "手順1からやり直してください: python convert_train.py"
+# 見積もりが外れることもあるので、空きの全部は当てにしない
+ROOM = 0.9
 # これより少ない更新では、たいてい書式も覚えない
 FEW_UPDATES = 100
 
@@ -48,6 +50,8 @@ class Plan:
     dtype: str
     # 注意の計算のしかた
     attention: str
+    # 勾配チェックポイント (メモリを節約し、その分遅い) を使うか
+    gradient_checkpointing: bool
     # 学習する問題と、そのあるべき行 (training/rows.py の expected_rows)
     questions: list[Question]
     rows: list[tuple]
@@ -90,14 +94,23 @@ def make_plan(yaml, world):
         rows = rows_of(yaml, model_config, questions)
         text_config = model_config.get_text_config()
         longest = longest_of(rows)
-        n_parameters, needed = estimate(text_config, yaml, longest, device)
+        answer = max(len(labels) - labels.count(IGNORED) for _, labels in rows)
+        needs = estimate(text_config, yaml, longest, answer, device)
     except WrongSetting:
         raise
     except Exception as e:  # ないモデル、つながらない網、壊れたファイル: ライブラリごとに違う
         raise WrongSetting(f"{base} を読めません: {why_unreadable(base, e)}。", "base_model") from e
 
+    # 途中の値をすべて持てるなら、その方が速い。YAML に書いてあれば、そのとおりにする
+    checkpointing = yaml.get("gradient_checkpointing")
+    if checkpointing is None:
+        checkpointing = needs.fast > ROOM * free
+    needed = needs.small if checkpointing else needs.fast
+    memory = f"メモリが約 {needed:.1f} GiB 要ります (空きは {free:.1f} GiB"
+    if checkpointing:
+        memory += f"。節約しなければ {needs.fast:.1f} GiB で、その方が速い"
+    memory += ")"
     # 足りなければ、学習の途中で止まる
-    memory = f"メモリが約 {needed:.1f} GiB 要ります (空きは {free:.1f} GiB)"
     if needed > free:
         raise WrongSetting(
             f"{memory}。micro_batch_size を減らすか、小さいモデルにしてください。",
@@ -126,12 +139,12 @@ def make_plan(yaml, world):
     # 画面に出す 1 行目
     dtype = precision(yaml.get("bf16"), yaml.get("fp16"), capability)
     summary = (
-        f"{base} ({kind}、{n_parameters / 1e6:,.0f} M パラメータ、{dtype}) を、"
+        f"{base} ({kind}、{needs.parameters / 1e6:,.0f} M パラメータ、{dtype}) を、"
         f"{len(questions)} 問 (最長 {longest} トークン、1 ステップに {batch} 問、"
         f"全部で {updates} ステップ) で学習します。{memory}。"
     )
     lines = [summary, *(f"注意: {note}" for note in notes)]
-    return Plan(lines, dtype, attn, questions, rows, curve_questions)
+    return Plan(lines, dtype, attn, bool(checkpointing), questions, rows, curve_questions)
 
 
 def check_repeated_lines(path):

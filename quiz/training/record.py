@@ -97,8 +97,9 @@ def differences(old, new, folder):
     if same_model(new.base_model, old.base_model, folder):
         after["base_model"] = old.base_model
 
+    # 勾配チェックポイントは、空いているメモリで決まり、学習する値は変えない
     texts = []
-    for key in sorted(before.keys() | after.keys()):
+    for key in sorted((before.keys() | after.keys()) - {"gradient_checkpointing"}):
         if before.get(key) != after.get(key):
             texts.append(f"{key}: 前は {before.get(key)}、今は {after.get(key)}")
     # 学習用ファイルの名前は設定にあるので、ここでは中身を比べる

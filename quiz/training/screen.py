@@ -55,8 +55,9 @@ def explain(kind, error, trace, log):
         )
     elif is_out_of_memory(error):
         message = (
-            "メモリが足りません。micro_batch_size を半分にし、その分 "
-            "gradient_accumulation_steps を 2 倍にして、別の output_dir で。"
+            "メモリが足りません。YAML に gradient_checkpointing: true と書くか、"
+            "micro_batch_size を半分にし、その分 gradient_accumulation_steps を 2 倍にして、"
+            "別の output_dir で。"
         )
     else:
         message = (
@@ -94,7 +95,7 @@ class ProgressLine(TrainerCallback):
 
         # 速さは、初めの 1 回の準備を除いて測る
         now = time.perf_counter()
-        tokens = logs.get("tokens/total", 0)
+        tokens = logs["num_input_tokens_seen"]
         shown = f"損失 {logs['loss']:.3f}"
         if self.start:
             begin, tokens_before = self.start
