@@ -12,10 +12,10 @@ logits は語彙の大きさ (5 万から 26 万) の数の並びで、求める
 """
 
 import inspect
-from copy import copy
+from copy import copy, deepcopy
 
 import torch
-from transformers import DataCollatorForSeq2Seq
+from axolotl.utils.collators import DataCollatorForSeq2Seq
 
 from quiz.training.rows import IGNORED
 
@@ -73,7 +73,7 @@ def answers_only(trainer, model, yaml):
     lengths = [len(ids) for ids in dataset["input_ids"]]
     rows = [dataset[lengths.index(length)] for length in (min(lengths), max(lengths))]
     ours = AnswerCollator(pad)
-    expected = loss_of(trainer, pad(rows))
+    expected = loss_of(trainer, pad(deepcopy(rows)))  # Axolotl は、渡した行を書き換える
     found = loss_of(trainer, ours(rows))
     allowed = HALF if trainer.args.bf16 or trainer.args.fp16 else EXACT
     if abs(found - expected) <= allowed * expected:

@@ -6,13 +6,16 @@ torchrun --nproc_per_node 2 tests/training/test_answer_loss.py FOLDER   # 2 つ�
 import json
 import os
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
+from axolotl.utils.collators import DataCollatorForSeq2Seq
 from conftest import DEMO, FAST, ROOT, read, run
+from datasets import Dataset
 from solving_helpers import random_model, uneven_questions
-from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from quiz.model import load_tokenizer
 from quiz.training.answer_loss import AnswerCollator, answers_only, can_keep_answers
@@ -64,7 +67,7 @@ def make_trainer(model, rows, folder, answers=False):
     )
     pad = DataCollatorForSeq2Seq(load_tokenizer(DEMO / "model", FAST), pad_to_multiple_of=8)
     collator = AnswerCollator(pad) if answers else pad
-    return Trainer(model, args, train_dataset=rows, data_collator=collator)
+    return Trainer(model, args, train_dataset=Dataset.from_list(rows), data_collator=collator)
 
 
 def losses_of(trainer):
@@ -101,7 +104,8 @@ def test_two_processes_learn_the_same(tmp_path):
 def test_collator_keeps_the_answers_alone(rows):
     """左を埋め、最も長い回答と 1 列だけのラベルを残す。学習に使うトークナイザは変えない。"""
     tokenizer = load_tokenizer(DEMO / "model", FAST)
-    batch = AnswerCollator(DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8))(rows[:4])
+    collator = AnswerCollator(DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8))
+    batch = collator(deepcopy(rows[:4]))
     answers = [[label for label in row["labels"] if label != -100] for row in rows[:4]]
     longest = max(map(len, answers))
     assert batch["labels"].shape == (4, longest + 1) and batch["logits_to_keep"] == longest + 1
@@ -117,19 +121,10 @@ def test_collator_keeps_the_answers_alone(rows):
         assert labels == [-100] * (longest + 1 - len(answer)) + answer
 
 
-class Dataset(list):
-    """datasets.Dataset のうち、使う分。"""
-
-    def select_columns(self, columns):
-        return self
-
-    def __getitem__(self, key):
-        return [row[key] for row in self] if isinstance(key, str) else list.__getitem__(self, key)
-
 
 def test_model_whose_loss_changes_goes_as_before(rows, tmp_path):
     """左を埋めると損失が変わるモデルや、質問の部分も学習する設定では、何も変えない。"""
-    trainer = make_trainer(random_model("gpt2", **FAMILIES["gpt2"]), Dataset(rows), tmp_path)
+    trainer = make_trainer(random_model("gpt2", **FAMILIES["gpt2"]), rows, tmp_path)
     before = trainer.data_collator
     answers_only(trainer, trainer.model, {"train_on_inputs": True})
     answers_only(trainer, trainer.model, {"sample_packing": True})

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,15 @@ from safetensors import safe_open
 from quiz.adapter import RECORD
 from quiz.model import load_tokenizer
 from quiz.solving.one_by_one import Labels
+
+SPY = """
+from pathlib import Path
+from axolotl.integrations.base import BasePlugin
+
+class Plugin(BasePlugin):
+    def post_trainer_create(self, cfg, trainer):
+        Path("collator.txt").write_text(type(trainer.data_collator).__name__)
+"""
 
 
 def test_token_parity_demo(demo):
@@ -143,10 +153,13 @@ def wait_for_lock(folder):
 def test_two_processes_train_together(llama_run, tmp_path, monkeypatch):
     """2 つのプロセス (CPU、gloo) が、問題を分けて 1 つのアダプタを学習する (DDP)。"""
     work = shutil.copytree(llama_run, tmp_path / "ddp")
-    with (work / "qlora-opencalm.yml").open("a") as f:
-        f.write(
-            "\nmax_memory:\n  cpu: 8GiB\n"
-        )  # Axolotl は 2 プロセスなら GPU があると決めてかかるので、CPU に置かせる
+    # Axolotl は 2 プロセスなら GPU があると決めてかかるので、CPU に置かせる
+    config = work / "qlora-opencalm.yml"
+    text = config.read_text(encoding="utf-8") + "\nmax_memory:\n  cpu: 8GiB\n"
+    # 学習の行のまとめ方を書き留めるだけのプラグインを、後ろに足す
+    text = re.sub(r"^( *- )quiz\.training.*", r"\g<0>\n\g<1>spy.Plugin", text, flags=re.M)
+    config.write_text(text, encoding="utf-8")
+    (work / "spy.py").write_text(SPY, encoding="utf-8")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     run(
         "accelerate",
@@ -169,4 +182,5 @@ def test_two_processes_train_together(llama_run, tmp_path, monkeypatch):
     assert state["epoch"] == pytest.approx(
         2 * 16 * 4 / len(read(work / "train-5-inst.json")), rel=0.2
     )
+    assert (work / "collator.txt").read_text() == "AnswerCollator"
     step("run_quiz", "--model", "ddp-out", "--max-questions", "2", cwd=work)
