@@ -3,6 +3,7 @@
 速い方法 (fast_way.py) は、これと同じ答えを出さなければならない。
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ class Output(NamedTuple):
 
 def answer_plainly(model, tokenizer, labels, prompt_ids):
     """トークン列 prompt_ids の問題に答え、Output を返す。"""
-    # 回答: 1 トークンずつ、終わりの印か MAX_NEW_TOKENS まで作る
+    # 回答: 1 トークンずつ、終わりの印か改行か MAX_NEW_TOKENS まで作る
     prompt = torch.tensor([prompt_ids], device=model.device)
     (tokens,) = generate(model, tokenizer, prompt, torch.ones_like(prompt))
 
@@ -36,24 +37,44 @@ def answer_plainly(model, tokenizer, labels, prompt_ids):
     return Output(first_line(tokenizer, tokens), label_probs)
 
 
-def generate(model, tokenizer, ids, mask, cache=None):
-    """ids (B, T) に続けて、貪欲法で作ったトークン (B, t)。cache は、初めの方の計算 (あれば)。"""
+def generate(model, tokenizer, ids, mask, computed=None):
+    """ids (B, T) に続けて、貪欲法で作ったトークン (B, t)。computed は、初めの方の計算 (あれば)。"""
+
+    # 読むのは空でない最初の行だけなので、その終わりの改行が出た行は、そこで止める
+    def line_is_complete(so_far, scores):
+        complete = []
+        for row in so_far[:, ids.shape[1] :].tolist():
+            ended = has_newline(tokenizer, row[-1])
+            complete.append(ended and "\n" in text_of(tokenizer, row).lstrip())
+        return torch.tensor(complete, device=ids.device)
+
     tokens = model.generate(
         input_ids=ids,
         attention_mask=mask,
-        past_key_values=cache,
+        past_key_values=computed,
         do_sample=False,
         max_new_tokens=MAX_NEW_TOKENS,
+        stopping_criteria=[line_is_complete],
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     return tokens[:, ids.shape[1] :]
 
 
+@cache
+def has_newline(tokenizer, token):
+    """改行を含むトークンか。行を文字に戻すのは時間がかかるので、そのときだけにする。"""
+    return "\n" in tokenizer.decode([token])
+
+
 def first_line(tokenizer, tokens):
     """トークン列を文字に戻した、空でない最初の行。"""
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
-    return text.strip().partition("\n")[0].strip()
+    return text_of(tokenizer, tokens).strip().partition("\n")[0].strip()
+
+
+def text_of(tokenizer, tokens):
+    """トークン列を文字に戻したもの。"""
+    return tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 class Labels:
