@@ -22,6 +22,8 @@ class Output(NamedTuple):
     text: str
     # label_probs[k] は、プロンプトの直後に番号 k が来る確率
     label_probs: list[float]
+    # 選択肢 k の文字が続く対数確率。--by-text のときだけ
+    text_log_probs: list[float] | None = None
 
 
 def answer_plainly(model, tokenizer, labels, prompt_ids):
@@ -40,13 +42,10 @@ def answer_plainly(model, tokenizer, labels, prompt_ids):
 def generate(model, tokenizer, ids, mask, computed=None):
     """ids (B, T) に続けて、貪欲法で作ったトークン (B, t)。computed は、初めの方の計算 (あれば)。"""
 
-    # 読むのは空でない最初の行だけなので、その終わりの改行が出た行は、そこで止める
-    def line_is_complete(so_far, scores):
-        complete = []
-        for row in so_far[:, ids.shape[1] :].tolist():
-            ended = has_newline(tokenizer, row[-1])
-            complete.append(ended and "\n" in text_of(tokenizer, row).lstrip())
-        return torch.tensor(complete, device=ids.device)
+    # 読むのは空でない最初の行だけなので、それが終わった行は、先を作らない
+    def complete(so_far, scores):
+        rows = so_far[:, ids.shape[1] :].tolist()
+        return torch.tensor([is_complete(tokenizer, row) for row in rows], device=ids.device)
 
     tokens = model.generate(
         input_ids=ids,
@@ -54,27 +53,31 @@ def generate(model, tokenizer, ids, mask, computed=None):
         past_key_values=computed,
         do_sample=False,
         max_new_tokens=MAX_NEW_TOKENS,
-        stopping_criteria=[line_is_complete],
+        stopping_criteria=[complete],
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     return tokens[:, ids.shape[1] :]
 
 
-@cache
-def has_newline(tokenizer, token):
-    """改行を含むトークンか。行を文字に戻すのは時間がかかるので、そのときだけにする。"""
-    return "\n" in tokenizer.decode([token])
-
-
 def first_line(tokenizer, tokens):
     """トークン列を文字に戻した、空でない最初の行。"""
-    return text_of(tokenizer, tokens).strip().partition("\n")[0].strip()
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    return text.strip().partition("\n")[0].strip()
 
 
-def text_of(tokenizer, tokens):
-    """トークン列を文字に戻したもの。"""
-    return tokenizer.decode(tokens, skip_special_tokens=True)
+def is_complete(tokenizer, tokens):
+    """空でない最初の行の終わりの改行が、最後のトークンで出たか。"""
+    # 行を文字に戻すのは時間がかかるので、改行を含むトークンが出たときだけ
+    if "\n" not in text_of_token(tokenizer, tokens[-1]):
+        return False
+    return "\n" in tokenizer.decode(tokens, skip_special_tokens=True).lstrip()
+
+
+@cache
+def text_of_token(tokenizer, token):
+    """1 つのトークンを文字に戻したもの。"""
+    return tokenizer.decode([token])
 
 
 class Labels:
