@@ -54,7 +54,7 @@ def main():
     config = as_trained(config, adapter)
     notes = check_adapter(adapter, args.quiz) if adapter else []
     questions = questions_to_ask(args)
-    examples = draw_examples(args.shots, config, read_quiz(args.quiz))
+    examples = draw_examples(args.shots, config, args.quiz)
     check_output(path, questions, base, adapter, args.shots, args.by_text)
     notes.append(repeated_questions(questions))
 

@@ -35,6 +35,17 @@ def uneven_questions(folder, n=24):
     return longer
 
 
+def converted_demo(folder):
+    """デモの問題を変換したものと、デモのモデルを量子化しない YAML を、folder に置く。"""
+    step("convert_train", DEMO / "train_questions.json", "--max-questions", "50", cwd=folder)
+    step("convert_eval", DEMO / "dev1_questions.json", cwd=folder)
+    text = (DEMO / "qlora-demo.yml").read_text(encoding="utf-8")
+    text = text.replace("./data/demo/model", str(DEMO / "model"))
+    text = text.replace("load_in_4bit: true", "load_in_4bit: false")
+    (folder / "qlora-opencalm.yml").write_text(text, encoding="utf-8")
+    return folder
+
+
 def random_model(kind, **changes):
     """重みの大きい乱数のモデル (小さいと、位置を誤っても答えが変わらない)。"""
     torch.manual_seed(0)

@@ -42,9 +42,11 @@ class ByText:
             ids = torch.tensor([self.prompts[i] + answer], device=self.model.device)
             mask = torch.ones_like(ids)
             logits = self.model(input_ids=ids, attention_mask=mask).logits
-            # 次のトークンを当てるのは、1 つ前のトークンの所
-            n = len(answer)
-            sums += totals(logits[:, -n - 1 : -1], ids[:, -n:], mask[:, -n:])
+            # 次のトークンの確率は、1 つ前のトークンの所にある
+            begin = len(self.prompts[i])
+            logits = logits[:, begin - 1 : -1]
+            (total,) = totals(logits, ids[:, begin:], mask[:, begin:])
+            sums.append(total.item())
         return sums
 
     def together(self, indices):
@@ -54,22 +56,22 @@ class ByText:
         # どの問題にも、まず 0 番の選択肢を続け、それを捨てて 1 番を続け、…
         columns = []
         for k in range(max(map(len, chosen))):
-            # 選択肢の少ない問題の、余った回は、後で捨てる
+            # 選択肢の少ない問題では、余った回の値は、後で捨てる
             answers = [choices[k % len(choices)] for choices in chosen]
             ids, mask = self.reader.pad(answers, "right")
-            logits = self.reader.extend(ids, read)
-            logits = torch.cat([read.logits, logits[:, :-1]], dim=1)
+            after = self.reader.extend(ids, read)
+            logits = torch.cat([read.logits, after[:, :-1]], dim=1)
             columns.append(totals(logits, ids, mask))
-        rows = zip(chosen, zip(*columns))
-        return [list(sums[: len(choices)]) for choices, sums in rows]
+        rows = torch.stack(columns, dim=1).tolist()
+        return [row[: len(choices)] for row, choices in zip(rows, chosen)]
 
 
 def totals(logits, ids, mask):
-    """logits (B, t, V) から求めた、トークン ids (B, t) の対数確率の、行ごとの合計のリスト。
+    """logits (B, t, V) から求めた、トークン ids (B, t) の対数確率の、行ごとの合計 (B)。
 
     mask (B, t) が 0 の所は数えない。
     """
     log_probs = logits.float().log_softmax(-1)
-    of_ids = log_probs.gather(-1, ids[..., None]).squeeze(-1)
-    sums = (of_ids * mask).sum(1)
-    return [round(total, 5) for total in sums.tolist()]
+    of_ids = log_probs.gather(-1, ids[..., None])
+    sums = (of_ids.squeeze(-1) * mask).sum(1)
+    return sums.double().round(decimals=5)

@@ -8,7 +8,7 @@ import random
 
 from quiz.files import fail
 from quiz.questions.characters import loosely
-from quiz.questions.converted import read_converted
+from quiz.questions.converted import read_converted, read_quiz
 
 # 例を選ぶ乱数の種。いつも同じ例でなければ、結果どうしを比べられない
 SEED = 42
@@ -18,10 +18,9 @@ STEP1 = "先に手順1で作ってください: python convert_train.py"
 
 
 def draw_examples(n, config, quiz):
-    """YAML の学習用ファイルから、例にする n 問 (Question のリスト) を選ぶ。
+    """YAML の学習用ファイルから、例にする n 問 (Question のリスト) を選ぶ。足りなければ終わる。
 
-    quiz (評価に使う Question のリスト) と問題文がほぼ同じものは、答えを教えてしまうので除く。
-    足りなければ終わる。
+    quiz (評価に使うファイルのリスト) の問題と問題文がほぼ同じものは、答えを教えてしまうので除く。
     """
     if n == 0:
         return []
@@ -33,7 +32,7 @@ def draw_examples(n, config, quiz):
     # 並べ替えてから除くので、評価の問題が替わっても、例はほとんど同じ
     drawn = list(read_converted(path, STEP1))
     random.Random(SEED).shuffle(drawn)
-    asked = {loosely(question.text) for question in quiz}
+    asked = {loosely(question.text) for question in read_quiz(quiz)}
     usable = {}
     for question in drawn:
         text = loosely(question.text)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 from conftest import DEMO, FAST, read, step
+from solving_helpers import converted_demo
 
 from quiz.model import load_model, load_tokenizer
 from quiz.prompt import Question, eval_record
@@ -22,48 +23,52 @@ def training(tmp_path, monkeypatch):
     """8 問の学習用ファイルのあるフォルダと、その問題。"""
     monkeypatch.chdir(tmp_path)
     questions = [Question(f"問い{i}は何?", ("あ", "い"), i % 2) for i in range(8)]
-    write_converted("train.json", [eval_record(question) for question in questions])
+    save("train.json", questions)
+    save("quiz.json", [Question("別の問い?", ("あ", "い"), 0)])
     return questions
+
+
+def save(path, questions):
+    write_converted(path, [eval_record(question) for question in questions])
+
+
+def draw(n):
+    return draw_examples(n, TRAIN, ["quiz.json"])
 
 
 def test_always_the_same_examples(training):
     """いつも同じ例を選ぶ。数を増やせば、後に足される。"""
-    four = draw_examples(4, TRAIN, [])
-    assert four == draw_examples(4, TRAIN, []) == draw_examples(8, TRAIN, [])[:4]
+    four = draw(4)
+    assert four == draw(4) == draw(8)[:4]
     assert four != training[:4] and all(example in training for example in four)
-    assert draw_examples(0, {}, []) == []
+    assert draw_examples(0, {}, ["quiz.json"]) == []
 
 
 def test_no_example_stands_in_the_quiz(training):
     """評価の問題と同じものは、空白や全角の違いがあっても、選択肢が違っても、例にしない。"""
-    first, second, *others = draw_examples(8, TRAIN, [])
+    first, second, *others = draw(8)
     asked = [
         dataclasses.replace(first, text=first.text.replace("?", " ？")),
         dataclasses.replace(second, choices=("う", "え")),
     ]
-    assert draw_examples(6, TRAIN, asked) == others
+    save("quiz.json", asked)
+    assert draw(6) == others
     with pytest.raises(SystemExit, match="例に使えるのは 6 問"):
-        draw_examples(7, TRAIN, asked)
+        draw(7)
 
 
 def test_repeated_question_is_shown_once(training):
-    write_converted("train.json", [eval_record(question) for question in [*training, *training]])
-    assert len(set(shown([e]) for e in draw_examples(8, TRAIN, []))) == 8
+    """学習用ファイルに 2 度ある問題も、例には 1 度だけ使う。"""
+    save("train.json", training * 2)
+    assert len({shown([example]) for example in draw(8)}) == 8
     with pytest.raises(SystemExit, match="例に使えるのは 8 問"):
-        draw_examples(9, TRAIN, [])
+        draw(9)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """デモの学習用ファイルと quiz.json、量子化しない YAML のあるフォルダ。"""
-    folder = tmp_path_factory.mktemp("shots")
-    step("convert_train", DEMO / "train_questions.json", "--max-questions", "50", cwd=folder)
-    step("convert_eval", DEMO / "dev1_questions.json", cwd=folder)
-    text = (DEMO / "qlora-demo.yml").read_text(encoding="utf-8")
-    text = text.replace("load_in_4bit: true", "load_in_4bit: false")
-    (folder / "qlora-opencalm.yml").write_text(
-        text.replace("./data/demo/model", str(DEMO / "model")), encoding="utf-8"
-    )
+    """例を 2 問見せて、12 問を解いたフォルダ。"""
+    folder = converted_demo(tmp_path_factory.mktemp("shots"))
     step("run_quiz", "--base", "--shots", "2", "--max-questions", "12", cwd=folder)
     return folder
 
