@@ -4,6 +4,8 @@
     python run_quiz.py --base                 # 学習前のモデルで解く → result-base.json
     python run_quiz.py --quiz quiz-dev2.json  # dev2 を解く → result-dev2.json
     python run_quiz.py --rotations            # 選択肢の順を変えて解く (時間は選択肢の数倍)
+    python run_quiz.py --base --shots 4       # 学習用の 4 問を例に見せる → result-base-shots4.json
+    python run_quiz.py --base --by-text       # 番号なしの、選択肢の文字の確率も測る
     python run_quiz.py --quiz quiz.json quiz-dev2.json -o result-all.json --max-questions 100
 
 2 つの GPU (なければ CPU の 2 プロセス) で分担する:
@@ -16,6 +18,8 @@ result.json の 1 件 (最後の要素だけは elapsed_time と実行条件):
      "choice_probs": [0.01, ...], "seconds": 0.05}
 output はモデルの回答 (貪欲法。新しいトークンだけを文字に戻したもの)、out_str は読み取れた番号
 (読めなければ "")、choice_probs[k] はプロンプトの直後に番号 k が来る確率。
+--by-text では text_log_probs もあり、text_log_probs[k] は、問題だけを見せた後に選択肢 k の文字が
+続く確率の対数。--shots の例は、最後の要素の shots_text に 1 度だけ書く (どの prompt の前にも置く)。
 解き方は quiz/solving/one_by_one.py (定義) と quiz/solving/fast_way.py (速い方法) にある。
 """
 
@@ -28,6 +32,7 @@ from quiz.command import Parser, start, whole_number
 from quiz.model import quiet
 from quiz.prompt import read_label
 from quiz.questions.converted import blank, read_quiz, rotate
+from quiz.solving.examples import draw_examples, shown
 from quiz.solving.results import (
     Answer,
     check_output,
@@ -49,7 +54,8 @@ def main():
     config = as_trained(config, adapter)
     notes = check_adapter(adapter, args.quiz) if adapter else []
     questions = questions_to_ask(args)
-    check_output(path, questions, base, adapter)
+    examples = draw_examples(args.shots, config, args.quiz)
+    check_output(path, questions, base, adapter, args.shots, args.by_text)
     notes.append(repeated_questions(questions))
 
     quiet(base)
@@ -58,17 +64,18 @@ def main():
 
     from quiz.model import load
     from quiz.solving.batched import Solver
+    from quiz.solving.by_text import ByText
     from quiz.solving.conditions import conditions
     from quiz.solving.partial_answers import PartialAnswers
     from quiz.solving.self_check import difference_from_training, measured_by_training
 
     # accelerate launch で起動すれば複数のプロセス、そうでなければ 1 つ
     processes = PartialState(cpu=not torch.cuda.is_available())
-    prompts = [question.prompt for question in questions]
+    prompts = [shown(examples) + question.prompt for question in questions]
     tokenizer, model, prompts = load(base, adapter, config, processes.device, prompts)
-    run = conditions(base, adapter, config, model, questions)
-    run |= {"rotations": args.rotations, "blank_question": args.blank_question}
-    solver = Solver(model, tokenizer, questions, prompts, describe_model(run))
+    run = conditions(base, adapter, config, model, questions, examples, args)
+    by_text = ByText(model, tokenizer, questions, examples) if args.by_text else None
+    solver = Solver(model, tokenizer, questions, prompts, describe_model(run), by_text)
     if processes.is_main_process:
         warn([*notes, solver.why_plain])
 
@@ -84,10 +91,11 @@ def main():
 
             # 1 問ずつ、回答の先頭の番号を読み (「2: クリオネ」→ "2")、正解の番号と比べる
             answered = []
-            for i, (text, label_probs) in zip(batch, outputs):
+            for i, (text, label_probs, text_log_probs) in zip(batch, outputs):
                 label = read_label(text, questions[i].choices)
                 hit = label == str(questions[i].label)
-                answered.append(Answer(i, text, label, hit, rounded(label_probs), seconds))
+                probs = rounded(label_probs)
+                answered.append(Answer(i, text, label, hit, probs, seconds, text_log_probs))
 
             # 書き足して、数える
             answers.keep(answered)
@@ -112,6 +120,10 @@ def read_arguments():
     add("--base", action="store_true", help="アダプタを付けず、学習前のモデルに解かせる")
     add("--rotations", action="store_true", help="選択肢の順を変えて解く → result-rotations.json")
     add("--blank-question", action="store_true", help="選択肢だけで解く → result-blank.json")
+    shots = whole_number(0)
+    add("--shots", type=shots, default=0, metavar="K", help="学習用の K 問を、例に見せてから問う")
+    add("--by-text", action="store_true", help="選択肢の文字の確率も測る (番号を使わずに)")
+    add("--name", help="手順5の表に出す、この結果の名前 (例: 山田)")
     count = whole_number(1)
     add("--batch-size", type=count, help="1 回に解く問題の数の上限 (既定: メモリに合わせて自動)")
     add("--batch-tokens", type=count, help="1 回のトークンの数の上限 (既定: GPU 16384、CPU 3072)")

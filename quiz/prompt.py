@@ -1,6 +1,6 @@
-"""問題とプロンプト。書式を決めるのは、このファイルの 4 つの文字列だけである。
+"""問題とプロンプト。書式を決めるのは、このファイルの初めの文字列だけである。
 
-書式を変えるときは、この 4 つを書き換えて手順1からやり直す。問題を読み戻す正規表現も、
+学習する書式を変えるときは、初めの 4 つを書き換えて手順1からやり直す。問題を読み戻す正規表現も、
 回答の読み取りも、これから作る。
 """
 
@@ -23,6 +23,11 @@ EVAL_INPUT = "{choices}\n\n\n"
 # 選択肢の 1 行でもあり、回答でもある。番号だけを採点するので、選択肢の書き間違いでは
 # 不正解にならない (番号は選択肢より前に置く)。
 ANSWER = "{label}: {choice}"
+# 選択肢を見せずに、その文字が続く確率を測る書式 (--by-text)。番号を選ぶ形は、学習前のモデルには
+# なじみがない。これなら、知っていることが見える。空白が答えの側にあるのは、トークンがその前で
+# 切れるから (lm-evaluation-harness と同じ)。
+TEXT_PROMPT = "質問: {question}\n答え:"
+TEXT_ANSWER = " {choice}"
 
 # 番号を 1 桁に限る: 2 桁では「1」と「10」の先頭が同じになり、番号の確率が決まらない。
 MAX_CHOICES = 10
@@ -135,3 +140,11 @@ def read_choice(answer):
 def likely_label(probs):
     """番号の確率のリストから、最も確率の高い番号。"""
     return probs.index(max(probs))
+
+
+def likely_text(log_probs, choices):
+    """選択肢の文字の対数確率から、1 文字あたりで最も高い番号 (lm-evaluation-harness の acc_norm)。
+
+    合計で比べると、長い選択肢ほど不利になる。
+    """
+    return likely_label([total / len(choice) for total, choice in zip(log_probs, choices)])

@@ -107,7 +107,7 @@ def run_all(solver, indices):
 def floor(solver, indices, budget):
     """共通の先頭を 1 度、残りのトークンを 1 度ずつ計算し、次のトークンを選ぶだけ。"""
     for batch in solver.batches(indices, budget=budget):
-        solver.fast.read([solver.prompts[i] + solver.labels.lead for i in batch])[0].argmax(-1).tolist()
+        solver.fast.read_labels([solver.prompts[i] for i in batch]).logits.argmax(-1).tolist()
 
 
 def harness(solver, indices, whole, batch_size):
@@ -252,7 +252,7 @@ def main():
             solver, plain = make_solver(args.model or folder, args.adapter, args.precision, questions)
         with torch.inference_mode():
             rate = rates(solver, plain, keeps_format)
-            hits = sum(text == "2: クリオネ" for text, _ in run_all(solver, range(40)))
+            hits = sum(text == "2: クリオネ" for text, *_ in run_all(solver, range(40)))
         print(f"\n{args.model or args.shape} ({solver.model.num_parameters() / 1e6:.0f} M パラメータ), {args.precision}, {hardware}, "
               f"{torch.get_num_threads()} threads, {len(questions)} 問, 平均 {sum(map(len, solver.prompts)) / len(questions):.0f} "
               f"トークン (共通の先頭 {len(solver.fast.prefix)}), 「2: クリオネ」と答えたのは 40 問中 {hits} 問{solver.why_plain or ''}\n")

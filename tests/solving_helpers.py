@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from quiz.model import encode_prompts, load_model, load_tokenizer
 from quiz.solving.batched import Solver
+from quiz.solving.by_text import ByText
 
 SMALL = {
     "vocab_size": 8500,
@@ -34,6 +35,17 @@ def uneven_questions(folder, n=24):
     return longer
 
 
+def converted_demo(folder):
+    """デモの問題を変換したものと、デモのモデルを量子化しない YAML を、folder に置く。"""
+    step("convert_train", DEMO / "train_questions.json", "--max-questions", "50", cwd=folder)
+    step("convert_eval", DEMO / "dev1_questions.json", cwd=folder)
+    text = (DEMO / "qlora-demo.yml").read_text(encoding="utf-8")
+    text = text.replace("./data/demo/model", str(DEMO / "model"))
+    text = text.replace("load_in_4bit: true", "load_in_4bit: false")
+    (folder / "qlora-opencalm.yml").write_text(text, encoding="utf-8")
+    return folder
+
+
 def random_model(kind, **changes):
     """重みの大きい乱数のモデル (小さいと、位置を誤っても答えが変わらない)。"""
     torch.manual_seed(0)
@@ -48,11 +60,15 @@ def random_model(kind, **changes):
     return model
 
 
-def model_that_answers(tokenizer, text):
-    """どの問題にも text と答えて終わる GPT-NeoX。次のトークンが、今のトークンだけで決まる。"""
+def model_that_answers(tokenizer, text, end=None):
+    """どの問題にも text と答えて終わる GPT-NeoX。次のトークンが、今のトークンだけで決まる。
+
+    end は、終わりの印の代わりのトークン。改行なら、行を改めて、いつまでも text を繰り返す。
+    """
     model = random_model("gpt_neox", use_parallel_residual=False)
     tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
-    chain = [tokenizer("\n")["input_ids"][-1], *tokens, tokenizer.eos_token_id]
+    end = tokenizer.eos_token_id if end is None else end
+    chain = [tokenizer("\n")["input_ids"][-1], *tokens, end]
     with torch.no_grad():
         # 埋め込みを大きくすると、最後の隠れ状態の向きは、ほぼ今のトークンだけで決まる
         embedding = model.gpt_neox.embed_in.weight
@@ -62,29 +78,37 @@ def model_that_answers(tokenizer, text):
     return model
 
 
-def solver_of(model, questions, tokenizer=None):
-    """デモのトークナイザで questions を解く Solver。"""
+def solver_of(model, questions, tokenizer=None, examples=None):
+    """デモのトークナイザで questions を解く Solver。
+
+    examples (例のリスト。空でもよい) を渡せば、選択肢の文字の確率も求める。
+    """
     tokenizer = tokenizer or load_tokenizer(DEMO / "model", FAST)
     prompts = tokenizer([q.prompt for q in questions])["input_ids"]
-    return Solver(model, tokenizer, questions, prompts, "その模型")
+    by_text = None if examples is None else ByText(model, tokenizer, questions, examples)
+    return Solver(model, tokenizer, questions, prompts, "その模型", by_text)
 
 
-def load_solver(base, adapter, config, questions):
-    """base と adapter を読んで questions を解く Solver。"""
+def load_solver(base, adapter, config, questions, examples=None):
+    """base と adapter を読んで questions を解く Solver。examples は solver_of と同じ。"""
     tokenizer = load_tokenizer(base, config)
     model = load_model(base, adapter, config, "cpu")
     prompts = encode_prompts(tokenizer, base, [q.prompt for q in questions])
-    return Solver(model, tokenizer, questions, prompts)
+    by_text = None if examples is None else ByText(model, tokenizer, questions, examples)
+    return Solver(model, tokenizer, questions, prompts, by_text=by_text)
 
 
 def check_plain_answers(solver, budget=1500):
     """全問の答えが、1 問ずつ定義のとおりに解いたものと同じ。"""
     for batch in solver.batches(range(len(solver.questions)), budget=budget):
-        for i, (text, probs) in zip(batch, solver.answer(batch)):
-            expected, expected_probs = solver.answer_one(i)
+        for i, (text, probs, by_text) in zip(batch, solver.answer(batch)):
+            expected, expected_probs, expected_by_text = solver.answer_one(i)
             assert text == expected
             assert probs == pytest.approx(expected_probs, abs=1e-4)
             assert len(probs) == len(solver.questions[i].choices)
+            assert by_text is expected_by_text is None or by_text == pytest.approx(
+                expected_by_text, abs=1e-4
+            )
 
 
 def without(record, *keys):

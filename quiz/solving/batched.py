@@ -20,14 +20,16 @@ class Solver:
     """model に questions (Question のリスト) を解かせる。問題は、リストの中の番号 (ID) で指す。
 
     prompts は問題ごとのトークン列、name は間違いを言うときのモデルの呼び名。
+    by_text (ByText) があれば、選択肢の文字の確率も求める。
     """
 
-    def __init__(self, model, tokenizer, questions, prompts, name="このモデル"):
+    def __init__(self, model, tokenizer, questions, prompts, name="このモデル", by_text=None):
         self.model = model
         self.tokenizer = tokenizer
         self.questions = questions
         self.prompts = prompts
         self.name = name
+        self.by_text = by_text
         self.labels = Labels(tokenizer, max(len(q.choices) for q in questions))
         self.by_length = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         self.check_length(self.by_length[0])
@@ -45,7 +47,8 @@ class Solver:
         if limit and len(self.prompts[longest]) + MAX_NEW_TOKENS > limit:
             fail(
                 f"問題「{self.questions[longest].text[:40]}」と回答が、"
-                f"モデルの扱える {limit} トークンに収まりません。除いてください。"
+                f"モデルの扱える {limit} トークンに収まりません。"
+                "その問題を除くか、--shots を減らしてください。"
             )
 
     def batches(self, indices, budget=None, max_rows=None):
@@ -92,14 +95,21 @@ class Solver:
         if self.why_plain:
             return [self.answer_one(i) for i in indices]
         prompts = [self.prompts[i] for i in indices]
-        return self.fast.answer(prompts, [self.questions[i].lines for i in indices])
+        outputs = self.fast.answer(prompts, [self.questions[i].lines for i in indices])
+        if self.by_text:
+            sums = self.by_text.together(indices)
+            outputs = [o._replace(text_log_probs=s) for o, s in zip(outputs, sums)]
+        return outputs
 
     @torch.inference_mode()
     def answer_one(self, i):
         """1 問を定義 (one_by_one.py) のとおりに解き、Output を返す。"""
         output = answer_plainly(self.model, self.tokenizer, self.labels, self.prompts[i])
         # 番号は、その問題の選択肢の分だけ
-        return output._replace(label_probs=output.label_probs[: len(self.questions[i].choices)])
+        output = output._replace(label_probs=output.label_probs[: len(self.questions[i].choices)])
+        if self.by_text:
+            output = output._replace(text_log_probs=self.by_text.plainly(i))
+        return output
 
     def answer_halves(self, indices):
         """メモリに入らなかった問題を、半分ずつ解く。1 問でも入らなければ終わる。"""

@@ -14,15 +14,20 @@ from transformers.utils import cached_file
 
 from quiz.adapter import read_record
 from quiz.questions.converted import questions_digest
+from quiz.solving.examples import shown
 
 # これらだけが違うときは、途中結果の続きにしてよい
-NOT_COMPARED = {"hardware", "versions", "training"}
+NOT_COMPARED = {"hardware", "versions", "training", "name", "shots_text"}
 # 結果と一緒に残す、学習の記録 (training.json) の項目
 TRAINING = "questions", "epochs", "steps_done", "seconds", "curve", "settings", "train_files"
 
 
-def conditions(base, adapter, config, model, questions):
-    """実行条件の dict。base は基のモデル、adapter はそのアダプタのフォルダまたは None。"""
+def conditions(base, adapter, config, model, questions, examples, args):
+    """実行条件の dict。
+
+    base は基のモデル、adapter はそのアダプタのフォルダまたは None、examples は例にする問題、
+    args はコマンドラインの引数。
+    """
     run = {
         "model": base,
         "adapter": adapter,
@@ -32,6 +37,13 @@ def conditions(base, adapter, config, model, questions):
         "dtype": str(model.dtype),
         "model_files": files_digest(base, adapter),
         "quiz_sha256": questions_digest(questions),
+        "rotations": args.rotations,
+        "blank_question": args.blank_question,
+        "by_text": args.by_text,
+        "shots": len(examples),
+        "shots_sha256": questions_digest(examples),
+        "shots_text": shown(examples),
+        "name": args.name,
         "training": training_of(adapter),
         "hardware": f"CPU {os.cpu_count()} cores",
         "versions": {},

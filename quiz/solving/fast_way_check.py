@@ -45,7 +45,7 @@ def same_answers(fast, prompts, expected):
     # 下書きは、番号に問題の文章が続く、最も長いもの。答えでなくても、計算は比べられる
     start = max(fast.labels.tokens, key=len)
     drafts = [(start + prompt * MAX_NEW_TOKENS)[:MAX_NEW_TOKENS] for prompt in prompts]
-    read = fast.read([prompt + fast.labels.lead for prompt in prompts])
+    read = fast.read_labels(prompts)
     predicted = fast.predict(drafts, read)
     tokens = fast.go_on(list(range(len(prompts))), read)
 

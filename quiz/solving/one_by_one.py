@@ -3,6 +3,7 @@
 速い方法 (fast_way.py) は、これと同じ答えを出さなければならない。
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -21,11 +22,13 @@ class Output(NamedTuple):
     text: str
     # label_probs[k] は、プロンプトの直後に番号 k が来る確率
     label_probs: list[float]
+    # 選択肢 k の文字が続く対数確率。--by-text のときだけ
+    text_log_probs: list[float] | None = None
 
 
 def answer_plainly(model, tokenizer, labels, prompt_ids):
     """トークン列 prompt_ids の問題に答え、Output を返す。"""
-    # 回答: 1 トークンずつ、終わりの印か MAX_NEW_TOKENS まで作る
+    # 回答: 1 トークンずつ、終わりの印か改行か MAX_NEW_TOKENS まで作る
     prompt = torch.tensor([prompt_ids], device=model.device)
     (tokens,) = generate(model, tokenizer, prompt, torch.ones_like(prompt))
 
@@ -36,14 +39,21 @@ def answer_plainly(model, tokenizer, labels, prompt_ids):
     return Output(first_line(tokenizer, tokens), label_probs)
 
 
-def generate(model, tokenizer, ids, mask, cache=None):
-    """ids (B, T) に続けて、貪欲法で作ったトークン (B, t)。cache は、初めの方の計算 (あれば)。"""
+def generate(model, tokenizer, ids, mask, computed=None):
+    """ids (B, T) に続けて、貪欲法で作ったトークン (B, t)。computed は、初めの方の計算 (あれば)。"""
+
+    # 読むのは空でない最初の行だけなので、それが終わった行は、先を作らない
+    def complete(so_far, scores):
+        rows = so_far[:, ids.shape[1] :].tolist()
+        return torch.tensor([is_complete(tokenizer, row) for row in rows], device=ids.device)
+
     tokens = model.generate(
         input_ids=ids,
         attention_mask=mask,
-        past_key_values=cache,
+        past_key_values=computed,
         do_sample=False,
         max_new_tokens=MAX_NEW_TOKENS,
+        stopping_criteria=[complete],
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -54,6 +64,20 @@ def first_line(tokenizer, tokens):
     """トークン列を文字に戻した、空でない最初の行。"""
     text = tokenizer.decode(tokens, skip_special_tokens=True)
     return text.strip().partition("\n")[0].strip()
+
+
+def is_complete(tokenizer, tokens):
+    """空でない最初の行の終わりの改行が、最後のトークンで出たか。"""
+    # 行を文字に戻すのは時間がかかるので、改行を含むトークンが出たときだけ
+    if "\n" not in text_of_token(tokenizer, tokens[-1]):
+        return False
+    return "\n" in tokenizer.decode(tokens, skip_special_tokens=True).lstrip()
+
+
+@cache
+def text_of_token(tokenizer, token):
+    """1 つのトークンを文字に戻したもの。"""
+    return tokenizer.decode([token])
 
 
 class Labels:

@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from contextlib import suppress
-from dataclasses import asdict
 
 from accelerate.utils import gather_object
 from tqdm import tqdm
@@ -78,7 +77,7 @@ class PartialAnswers:
         lines = []
         for answer in answers:
             self.answers[answer.ID] = answer
-            record = json.dumps(asdict(answer), ensure_ascii=False)
+            record = json.dumps(answer.as_record(), ensure_ascii=False)
             lines.append("\n" + record)  # 改行が先: 前に止まったときの、書きかけの行には続けない
         append(self.own, "".join(lines))
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from quiz.files import fail, read_records, write, write_json
-from quiz.prompt import eval_record, likely_label
+from quiz.prompt import eval_record, likely_label, likely_text
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ class Answer:
     choice_probs: list[float]
     # かかった秒数。全問の合計が、全体の時間になる
     seconds: float
+    # text_log_probs[k] は、選択肢 k の文字が続く対数確率。--by-text のときだけ
+    text_log_probs: list[float] | None = None
+
+    def as_record(self):
+        """ファイルに書く dict。"""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 def rounded(probs):
@@ -38,7 +44,12 @@ def default_path(args):
 
     quiz-dev2.json を --base で解けば result-base-dev2.json。
     """
-    ways = {"base": args.base, "rotations": args.rotations, "blank": args.blank_question}
+    ways = {
+        "base": args.base,
+        "rotations": args.rotations,
+        "blank": args.blank_question,
+        f"shots{args.shots}": args.shots,
+    }
     words = ["result", *filter(ways.get, ways), Path(args.model or "").name]
     # 問題のファイルの名前。ただし quiz.json なら何も付けず、quiz-dev2.json なら dev2
     source = "+".join(Path(path).stem for path in args.quiz)
@@ -47,10 +58,10 @@ def default_path(args):
     return Path("-".join(filter(None, [*words, source])) + ".json")
 
 
-def check_output(path, questions, model, adapter):
+def check_output(path, questions, model, adapter, shots=0, by_text=False):
     """path に結果を書いてよいか。いけなければ 1 行で終わる。
 
-    前の結果は、同じモデルで、その問題をすべて解く実行でしか置き換えない。
+    前の結果は、同じモデルで、その問題をすべて、同じように解く実行でしか置き換えない。
     """
     check_place(path)
     if not path.exists() or path.stat().st_size == 0:
@@ -70,6 +81,12 @@ def check_output(path, questions, model, adapter):
     if (summary.get("model"), summary.get("adapter")) != (model, adapter):
         before = f"{summary.get('model')}、アダプタは{summary.get('adapter') or 'なし'}"
         fail(f"{path} は別のモデルの結果です ({before})。{todo}")
+
+    # 例の数の違う結果、今度は測らないもののある結果
+    if summary.get("shots", 0) != shots:
+        fail(f"{path} は例を {summary.get('shots', 0)} 問見せた結果です (--shots)。{todo}")
+    if summary.get("by_text") and not by_text:
+        fail(f"{path} には、選択肢の文字の確率もあります (--by-text を付ければ残ります)。{todo}")
 
     # 今度は解かない問題のある結果
     asked = {(question.prompt, question.answer) for question in questions}
@@ -104,7 +121,7 @@ def write_results(path, questions, answers, run, quiz):
         record = {"ID": answer.ID, **question.extra, "question": question.text}
         record |= eval_record(question)
         record |= {"prompt": question.prompt, "correct_answer": question.answer}
-        record |= asdict(answer)  # output は、正解からモデルの回答に変わる
+        record |= answer.as_record()  # output は、正解からモデルの回答に変わる
         records.append(record)
     # 最後の要素: 全体の時間と実行条件
     summary = {
@@ -134,7 +151,7 @@ def log_lines(records, summary):
 
 
 def summary_lines(path, questions, answers, run):
-    """終わりに表示する 2 行: 正解率と、誰に解かせたか。"""
+    """終わりに表示する行: 正解率と、誰に解かせたか。"""
     n = len(answers)
     hits = unparsed = likely = seconds = 0
     for question, answer in zip(questions, answers):
@@ -142,9 +159,15 @@ def summary_lines(path, questions, answers, run):
         unparsed += answer.out_str == ""
         likely += likely_label(answer.choice_probs) == question.label
         seconds += answer.seconds
+    # 選択肢の文字では、1 文字あたりの対数確率で選ぶ
+    by_text = ""
+    if answers[0].text_log_probs:
+        pairs = zip(questions, answers)
+        right = sum(likely_text(a.text_log_probs, q.choices) == q.label for q, a in pairs)
+        by_text = f"  選択肢の文字での正解率 {right / n:.3f}"
     return (
         f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {unparsed}  "
-        f"番号の確率での正解率 {likely / n:.3f}  {seconds:.1f} 秒\n"
+        f"番号の確率での正解率 {likely / n:.3f}{by_text}  {seconds:.1f} 秒\n"
         f"  解いたモデル: {describe_model(run)}"
     )
 

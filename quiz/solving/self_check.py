@@ -25,10 +25,10 @@ def difference_from_training(before, questions, answers, run):
     """
     if before is None:
         return None
-    # 同じ問題を、同じ精度で解いたときだけ比べられる
+    # 同じ問題を、例なしで、同じ精度で解いたときだけ比べられる
     pairs = spread_out(list(zip(questions, answers)), before["n"])
     digest = questions_digest([question for question, _ in pairs])
-    if digest != before["questions"] or run["dtype"] != before["dtype"]:
+    if digest != before["questions"] or run["dtype"] != before["dtype"] or run["shots"]:
         return None
 
     # 許すのは、計算の順が違うだけで変わりうる分: 正解率では 1 問か 2 %、確率の平均ではその何割か

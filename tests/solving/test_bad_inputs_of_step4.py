@@ -112,6 +112,14 @@ BAD_INPUTS = {  # 名前: 用意、引数、1 行に入っているべきもの
     ),
     "a folder that is not there": (keep, ["--model", "./nowhere"], ["--model ./nowhere"]),
     "base and model": (keep, [*BASE, "--model", "folder"], ["--base と --model"]),
+    # 例
+    "no file of examples": (keep, [*BASE, "--shots", "4"], ["train-5-inst.json", "手順1"]),
+    "no examples in the yaml": (yaml("datasets:", "data:"), [*BASE, "--shots", "4"], ["datasets"]),
+    "examples are the quiz": (
+        yaml("train-5-inst.json", "quiz.json"),
+        [*BASE, "--shots", "4"],
+        ["例に使えるのは 0 問"],
+    ),
     # 出力
     "result over quiz.json": (
         keep,

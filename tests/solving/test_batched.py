@@ -33,7 +33,7 @@ def test_fourth_choice_and_fifth(llama, questions):
     """4 択と 5 択が混じっていても、確率は選択肢の数だけ。"""
     four = dataclasses.replace(questions[1], choices=questions[1].choices[:4], label=0)
     solver = load_solver(llama, None, FAST, [questions[0], four, *questions[2:4]])
-    assert [len(probs) for _, probs in solver.answer([0, 1, 2, 3])] == [5, 4, 5, 5]
+    assert [len(probs) for _, probs, _ in solver.answer([0, 1, 2, 3])] == [5, 4, 5, 5]
 
 
 def test_batches_fill_the_budget(solver):
@@ -77,9 +77,9 @@ def test_batch_that_does_not_fit_is_cut_in_two(error, solver, monkeypatch):
 
     monkeypatch.setattr(FastWay, "answer", small)
     cut = solver.answer(range(24))
-    assert [text for text, _ in cut] == [text for text, _ in whole]
-    for (_, ours), (_, theirs) in zip(cut, whole):
-        assert ours == pytest.approx(theirs, abs=1e-4)
+    assert [output.text for output in cut] == [output.text for output in whole]
+    for ours, theirs in zip(cut, whole):
+        assert ours.label_probs == pytest.approx(theirs.label_probs, abs=1e-4)
     monkeypatch.setattr(FastWay, "answer", never)
     with pytest.raises(SystemExit, match="1 問ずつでもメモリが足りません"):
         solver.answer(range(2))

@@ -50,9 +50,12 @@ def questions(tmp_path_factory):
 def test_every_architecture_gives_the_plain_answers(name, questions):
     """まとめて解ける構造でも解けない構造でも、全問の回答は定義と同じで、解けないなら理由がある。"""
     kind, changes, batched = MODELS[name]
-    solver = solver_of(random_model(kind, **changes), questions)
+    model = random_model(kind, **changes)
+    solver = solver_of(model, questions)
     assert (solver.why_plain is None) == batched, solver.why_plain
     check_plain_answers(solver)
+    # 選択肢の文字の確率も
+    check_plain_answers(solver_of(model, questions[:3], examples=questions[3:4]))
 
 
 def with_choice(question, label, text):
@@ -82,8 +85,25 @@ def test_drafts_right_wrong_and_both(questions, monkeypatch):
         generated.clear()
         outputs = solver.answer(range(12))
         assert sum(generated) == n
-        assert [text for text, _ in outputs] == ["2: クリオネ"] * 12
+        assert [output.text for output in outputs] == ["2: クリオネ"] * 12
         check_plain_answers(solver)
+
+
+def test_line_that_ends_with_a_newline(questions, monkeypatch):
+    """終わりの印の代わりに改行して次の行に進むモデルでも、下書きの当たった問題は作り直さない。"""
+    tokenizer = load_tokenizer(DEMO / "model", FAST)
+    (newline,) = tokenizer("\n")["input_ids"]
+    model = model_that_answers(tokenizer, "2: クリオネ", newline)
+    asked = [with_choice(q, 2, "クリオネ") for q in questions[:4]]
+    solver = solver_of(model, asked, tokenizer)
+    assert solver.why_plain is None
+
+    def never(*args):
+        raise AssertionError("作り直した")
+
+    monkeypatch.setattr(FastWay, "go_on", never)
+    assert [output.text for output in solver.answer(range(4))] == ["2: クリオネ"] * 4
+    assert solver.why_plain is None
 
 
 @torch.inference_mode()

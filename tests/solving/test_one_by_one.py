@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from conftest import CONFIG, DEMO, quiz_of, read
-from solving_helpers import load_solver
+from conftest import CONFIG, DEMO, FAST, quiz_of, read
+from solving_helpers import load_solver, model_that_answers
 
 from quiz.adapter import read_config
 from quiz.model import load_model, load_tokenizer
-from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, Labels, first_line, generate, is_complete
 
 
 def test_greedy_is_what_generate_gives(demo, monkeypatch):
@@ -37,7 +37,7 @@ def check_against_harness(work, config_name, base, adapter):
 
     questions = quiz_of(work / "quiz.json", 12)
     solver = load_solver(base, adapter, read_config(work / config_name), questions)
-    ours = [math.log(p) for _, probs in solver.answer(range(12)) for p in probs]
+    ours = [math.log(p) for _, probs, _ in solver.answer(range(12)) for p in probs]
     lm = HFLM(pretrained=solver.model, tokenizer=solver.tokenizer, batch_size=4)
     requests = []
     for i, q in enumerate(questions):
@@ -60,6 +60,33 @@ def test_likelihood_agrees_with_lm_eval_llama(llama, llama_run):
     adapter = llama_run / "llama-qlora-out"
     solver = check_against_harness(llama_run, "qlora-opencalm.yml", llama, adapter)
     assert {len(s) for s in solver.labels.tokens} == {2} and len(solver.labels.lead) == 1
+
+
+@torch.inference_mode()
+def test_stops_where_the_first_line_ends():
+    """1 行目の改行で止まる。まとめた行は、それぞれの所で止まり、回答は 32 トークン作るのと同じ。"""
+    tokenizer = load_tokenizer(DEMO / "model", FAST)
+    (newline,) = tokenizer("\n")["input_ids"]
+    line = tokenizer("2: クリオネ")["input_ids"]
+    model = model_that_answers(tokenizer, "2: クリオネ", newline)
+    # 2 つ目の行は、答えの途中から
+    ids = torch.tensor([[100, newline], [newline, line[0]]])
+    mask = torch.ones_like(ids)
+    tokens = generate(model, tokenizer, ids, mask)
+    assert tokens.tolist() == [[*line, newline], [*line[1:], newline, tokenizer.pad_token_id]]
+    whole = model.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=32)[:, 2:]
+    assert whole.shape[1] == 32
+    for ours, theirs in zip(tokens, whole):
+        assert first_line(tokenizer, ours) == first_line(tokenizer, theirs)
+
+
+@pytest.mark.parametrize("name", ["demo", "llama"])
+def test_newline_before_the_line_does_not_stop(name, llama):
+    """行の前の改行や空白では止まらず、行の終わりの改行で、初めて止まる。"""
+    tokenizer = load_tokenizer(DEMO / "model" if name == "demo" else llama, FAST)
+    tokens = tokenizer("\n \n2: クリオネ\n", add_special_tokens=False)["input_ids"]
+    ended = [is_complete(tokenizer, tokens[:n]) for n in range(1, len(tokens) + 1)]
+    assert ended == [False] * (len(tokens) - 1) + [True]
 
 
 class OddTokenizer:

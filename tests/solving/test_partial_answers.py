@@ -169,7 +169,7 @@ def test_two_runs_on_one_output(llama_run):
         {"tokenizer_type": "AutoTokenizer"},
         {"attn_implementation": "eager"},
         {"model_files": "0" * 16},
-        {"load_in_4bit": False},
+        {"by_text": True},
     ],
 )
 def test_does_not_continue_another_run(change, llama_run):
@@ -263,6 +263,7 @@ def test_bytes_of_a_part(four, tmp_path, capsys):
     assert part.read_text() == f'{{"model": "模型", "versions": {{"torch": "1"}}}}\n{line}'
     with part.open("a") as f:
         f.write('\n{"ID": 3, "outp')
-    assert read_part(part, run_conditions | {"versions": {"torch": "2"}}) == [first]
+    changed = {"versions": {"torch": "2"}, "name": "山田"}  # 違っていてもよいもの
+    assert read_part(part, run_conditions | changed) == [first]
     with pytest.raises(SystemExit, match="model: 模型 → 別"):
         read_part(part, {"model": "別"})

@@ -66,11 +66,13 @@ def test_tutorial_quiz(tmp_path):
         (["quiz.json"], {"model": "a/b"}, "result-b.json"),
         (["quiz.json", "quiz-dev2.json"], {}, "result-quiz+quiz-dev2.json"),
         (["quiz.json"], {"rotations": True}, "result-rotations.json"),
+        (["quiz-dev2.json"], {"base": True, "shots": 4}, "result-base-shots4-dev2.json"),
         (["quiz-dev2.json"], {"base": True, "blank_question": True}, "result-base-blank-dev2.json"),
     ],
 )
 def test_default_names_do_not_collide(quiz, options, name):
     nothing = {"base": False, "model": None, "rotations": False, "blank_question": False}
+    nothing["shots"] = 0
     assert str(default_path(SimpleNamespace(quiz=quiz, **(nothing | options)))) == name
 
 

@@ -14,6 +14,7 @@ from quiz.solving.self_check import difference_from_training, measured_by_traini
 QUESTIONS = [Question(f"問い{i}?", ("い", "ろ", "は"), i % 3) for i in range(300)]
 ASKED = spread_out(QUESTIONS, 200)
 CPU = {"model": "m", "adapter": "out", "dtype": "torch.float32", "hardware": "CPU 2 cores"}
+CPU["shots"] = 0
 GPU = CPU | {"dtype": "torch.bfloat16", "hardware": "NVIDIA H100"}
 
 
