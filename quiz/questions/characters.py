@@ -6,10 +6,10 @@ import unicodedata
 # 改行やタブと、ほかの画面に出ない制御文字
 BREAKS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+"
 
-# 全角の英数字と記号と空白、半角のカタカナ (Unicode で <wide> か <narrow> の文字)。
-# ² や ① は、ここにない
 # 画面に出ない文字: 幅のない空白、改行を許さない印、BOM など
 INVISIBLE = r"[\u00ad\u200b\u200c\u2060\ufeff]+"
+# 全角の英数字と記号と空白、半角のカタカナ (Unicode で <wide> か <narrow> の文字)。
+# ² や ① は、ここにない
 WIDTHS = r"[\u3000\uff01-\uffee]+"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from quiz.files import fail, read_records, write_json
 from quiz.prompt import Question, read_question
+from quiz.questions.characters import normalize
 
 # 何のファイルか
 SOURCE = "変換する前の問題"
@@ -49,9 +50,14 @@ def read_converted(path, todo):
             fail(f"{path}:{line}: {kind}のファイルです。{todo}")
         # 項目の抜けも、書式にない文字も、選択肢にない正解も、ここで見つかる
         try:
-            yield read_question(record)
+            question = read_question(record)
         except (LookupError, ValueError, TypeError, AttributeError) as e:
             fail(f"{path}:{line}: 変換した問題として読めません ({e})。{todo}")
+        # 手で直したファイルで、正解が 2 つになっていないか
+        choices = list(map(normalize, question.choices))
+        if choices.count(choices[question.label]) > 1:
+            fail(f"{path}:{line}: 正解と同じ選択肢があります ({question.answer})。{todo}")
+        yield question
 
 
 def read_quiz(paths, max_questions=None):

@@ -2,8 +2,7 @@
 
 クイズ王 (JAQKET v1) の JSON:
     {"qid": "...", "question": "...", "answer_entity": "正解", "answer_candidates": ["正解", ...]}
-JCommonsenseQA の JSON (選択肢の順が公開されている):
-    {"q_id": 7, "question": "...", "choice0": "駅", "choice1": "港", ..., "label": 0}
+選択肢の順が公開されている JSON (JCommonsenseQA など): quiz/questions/published.py
 表計算の CSV と TSV: quiz/questions/sheet.py
 """
 
@@ -11,14 +10,13 @@ import re
 from pathlib import Path
 
 from quiz.files import fail, read_records, reason
-from quiz.questions.characters import one_line
 from quiz.questions.converted import SOURCE, kind_of
+from quiz.questions.published import from_published
 from quiz.questions.sheet import read_sheet, sheet_text
-from quiz.questions.source_row import FORMAT, SourceRow
+from quiz.questions.source_row import FORMAT, SourceRow, required_text
 
 # クイズ王の問題文の、穴埋めの印。英数字に挟まれた _ (read_csv など) は、問題の文字なので残す
 GAP = r"(?<![0-9A-Za-z])_+|_+(?![0-9A-Za-z])"
-CHOICE = re.compile(r"choice(?:0|[1-9]\d*)")
 
 
 def read_rows(paths):
@@ -45,25 +43,17 @@ def read_json(path):
         if kind not in (None, SOURCE):
             fail(f"{where}: {kind}のファイルです。変換する前の問題を指定してください "
                  "(例: data/train_questions.json)。")
-        # どちらの形かは、項目の名前で分かる
-        n_choices = len(list(filter(CHOICE.fullmatch, record)))
-        if n_choices:
-            yield from_jcommonsenseqa(where, record, n_choices)
-        else:
-            yield from_quiz_king(where, record)
-
-
-def required_text(where, key, text):
-    """key の値 text を 1 行にして返す。空でない文字列でなければ、その場所を言って終わる。"""
-    # 数の 0 も、文字列ではない
-    if not isinstance(text, str) or not text.strip():
-        fail(f"{where}: {key} に、空でない文字列がありません (今は {str(text)[:20]}。"
-             f'数や null も " で囲みます)。{FORMAT}')
-    return one_line(text)
+        # どの形かは、項目の名前で分かる
+        row = from_published(where, record) or from_quiz_king(where, record)
+        if row is None:
+            fail(f"{where}: 読める形ではありません (項目は {'、'.join(record)[:80]})。{FORMAT}")
+        yield row
 
 
 def from_quiz_king(where, record):
-    """クイズ王の 1 問。"""
+    """クイズ王の 1 問。その形でなければ None。"""
+    if not {"answer_entity", "answer_candidates"} & record.keys():
+        return None
     question = required_text(where, "question", record.get("question"))
     answer = required_text(where, "answer_entity", record.get("answer_entity"))
 
@@ -82,24 +72,3 @@ def from_quiz_king(where, record):
         record.get("genre"),
     )
 
-
-def from_jcommonsenseqa(where, record, n_choices):
-    """JCommonsenseQA の 1 問。選択肢の順はそのまま。"""
-    # choice0 から始めて、間が抜けていれば、その名前を言って終わる
-    keys = [f"choice{k}" for k in range(n_choices)]
-    choices = [required_text(where, key, record.get(key)) for key in keys]
-
-    # 正解は番号。true や 1.0 は、書き間違いとみなす
-    key = f"choice{record.get('label')}"
-    if key not in keys:
-        fail(f"{where}: label が、0 から {n_choices - 1} までの番号ではありません。{FORMAT}")
-    label = keys.index(key)
-    return SourceRow(
-        where,
-        required_text(where, "question", record.get("question")),
-        choices[label],
-        tuple(choices),
-        record.get("q_id"),
-        record.get("genre"),
-        label,
-    )

@@ -4,6 +4,8 @@
     日本一高い山は?,富士山,北岳,槍ヶ岳,立山,地理
 
 誤答はいくつでもよく、分野と qid はなくてもよい (英語なら question,answer,wrong1,...,genre)。
+見出しが choice_1 や choice0 の表 (abc など) と、見出しのない JMMLU の CSV は、
+quiz/questions/published.py の形として読む。
 """
 
 import csv
@@ -12,10 +14,13 @@ import re
 from collections import defaultdict
 from contextlib import suppress
 from itertools import zip_longest
+from pathlib import Path
 
 from quiz.files import fail
-from quiz.questions.characters import loosely, normalize, one_line
+from quiz.questions.characters import loosely, one_line
+from quiz.questions.published import LETTERS, from_published, listed_choices
 from quiz.questions.source_row import FORMAT, SourceRow
+from quiz.questions.suspicious import ADVICE, notice
 
 # 列の種類と、その見出し (全角と半角、大文字と小文字、空白の違いは問わない)
 HEADERS = (
@@ -27,17 +32,9 @@ HEADERS = (
     # 見出しのない列。pandas は Unnamed: 3 のような名前を付ける
     r"|(?:unnamed[1-9]\d*)?"
 )
-ADVICE = ("1 行目の見出しを 問題、正解、誤答1、誤答2、... にし、正解は番号ではなく文字で"
-          f"書いてください。{FORMAT}")
-
-# 表計算に壊されたらしいセル → 同じ問題にあれば、確かに壊されたと分かるもの ((?m) は行ごと)
-DAMAGES = {
-    # 直した日付 (3-1 → 3月1日 や 2024/3/1 や 1-Mar) → 直されずに残るもの (2-0、13-1)
-    r"(?m)^(\d{4}[/-]\d{1,2}[/-]\d{1,2}|\d{1,2}/\d{1,2}/\d{2,4}|\d{1,2}月\d{1,2}日"
-    r"|\d{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-\d{2})$": r"(?m)^\d{1,3}[/-]\d{1,3}$",
-    # エラー (LibreOffice なら Err:502) や幅の足りないセル → そうでないもの
-    r"(?m)^(#[A-Z/0]+[!?]|#N/A|#{4,}|Err:\d+)$": "(?m)^(?!#|Err:)",
-}
+SWALLOWED = '1 つのセルに、何行もの表が入っています。" が閉じているか確かめてください。'
+# 見出しのない JMMLU の 1 行: 6 列で、終わりが正解の記号
+LETTERED = r"(?m),(?:[^,\n]*,){4}[A-D]\s*$"
 
 
 def part_of(title):
@@ -68,7 +65,7 @@ def sheet_text(path, raw):
         fail(f"{path}:{found.get('latin-1', max(found.values()))}: 文字として読めません "
              "(途中で切れているか、文字コードの違う行が混ざっています)。"
              "元の表から書き出し直してください。")
-    if not any(map(part_of, re.split(r'[,\t;"]', header))):
+    if not has_titles(text) and not re.search(LETTERED, text):
         fail(f"{path}:1: JSON でも、1 行目に見出しがある CSV か TSV でもありません。{ADVICE}")
     return text
 
@@ -87,33 +84,39 @@ def first_line(text):
     return re.match(r"\s*([^\r\n]*)", text)[1]
 
 
+def has_titles(text):
+    """最初の行に、見出しの言葉があるか。"""
+    return any(map(part_of, re.split(r'[,\t;"]', first_line(text))))
+
+
 def read_sheet(path, text):
     """表の問題を SourceRow のリストで返す。間違いは、行を言って終わる。"""
-    (where, header), *lines = read_lines(path, text)
-    parts = read_header(where, header)
-    rows = [read_cells(where, parts, cells) for where, cells in lines]
+    if not has_titles(text):
+        return [read_lettered(where, cells) for where, cells in read_lines(path, text, ",")]
 
-    # そういう問題かもしれないので読むが、知らせる
-    for odd, what in ((looks_damaged, "日付や表計算のエラーの形の選択肢があります。"
-                       "表計算に直されたものでないか確かめてください"),
-                      (has_equal_choices, "同じ選択肢があるので、1 つにします")):
-        places = [row.where for row in rows if odd(row)]
-        if places:
-            print(f"注意: {len(places)} 問 (初めは {places[0]}) は、{what}。")
+    # 区切りは、見出しの行にいちばん多い記号
+    delimiter = max(",\t;", key=first_line(text).count)
+    lines = read_lines(path, text, delimiter)
+    where, header = lines[0]
+    for place, cells in lines:
+        check_swallowed(place, cells, delimiter, len(header) - 1)
+    titles = list(map(one_line, header))
+    if listed_choices(dict.fromkeys(titles)):
+        return [read_titled(place, titles, cells) for place, cells in lines[1:]]
+    parts = read_header(where, header)
+    rows = [read_cells(place, parts, cells) for place, cells in lines[1:]]
+    notice(rows)
     return rows
 
 
-def read_lines(path, text):
+def read_lines(path, text, delimiter):
     """空でない行を、(場所, セルのリスト) のリストで返す。"""
-    # 区切りは、見出しの行にいちばん多い記号
-    delimiter = max(",\t;", key=first_line(text).count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     where = f"{path}:1"
     lines = []
     try:
         for cells in reader:
             where = f"{path}:{reader.line_num}"
-            check_swallowed(where, cells, delimiter, first_line(text).count(delimiter))
             if any(cells):
                 lines.append((where, cells))
     except csv.Error as e:
@@ -122,14 +125,37 @@ def read_lines(path, text):
     return lines
 
 
+def read_lettered(where, cells):
+    """見出しのない JMMLU の 1 行。分野は、ファイルの名前 (科目)。"""
+    if len(cells) != 6:
+        fail(f"{where}: 問題、選択肢 4 つ、A から D の 6 列ではありません "
+             f"(今は {len(cells)} 列)。文中に , があるセルは \" で囲みます。")
+    question, *texts, answer = cells
+    # 閉じていない " が、次の行を 1 つのセルにしていないか
+    if any(re.search(LETTERED, cell) for cell in cells):
+        fail(f'{where}: {SWALLOWED}')
+    subject = Path(where.rpartition(":")[0]).stem
+    choices = {"label": LETTERS, "text": texts}
+    return from_published(where, {
+        "question": question, "choices": choices, "answerKey": answer, "subject": subject})
+
+
+def read_titled(where, titles, cells):
+    """見出しが公開の問題集の項目の名前の、1 行。"""
+    record = dict(zip(titles, cells))
+    if not len(titles) == len(cells) == len(record):
+        fail(f"{where}: 列の数 {len(cells)} が見出しの数 {len(titles)} と違うか、"
+             f"同じ見出しが 2 つあります。{FORMAT}")
+    return from_published(where, record)
+
+
 def check_swallowed(where, cells, delimiter, n_delimiters):
     """閉じていない " が、次の " までの何行かを 1 つのセルにしていれば、そう言って終わる。"""
     for cell in cells:
         # セルの中の 2 行目からが、見出しと同じ数の区切りを持つ、表の行の形
         swallowed = [line.count(delimiter) for line in cell.splitlines()[1:]]
         if n_delimiters and n_delimiters in swallowed:
-            fail(f'{where}: 1 つのセルに、何行もの表が入っています。'
-                 '" が閉じているか確かめてください。')
+            fail(f"{where}: {SWALLOWED}")
 
 
 def read_header(where, header):
@@ -149,6 +175,11 @@ def read_header(where, header):
 
 def read_cells(where, parts, cells):
     """表の 1 行 cells を SourceRow にする。parts は列ごとの種類。"""
+    # 書いた人が改行で並べた誤答は、この後では分からなくなる
+    wrong = [cell.strip() for part, cell in zip(parts, cells) if part == "誤答" and cell.strip()]
+    if len(wrong) == 1 and len(wrong[0].splitlines()) > 1:
+        fail(f"{where}: 1 つのセルに、いくつもの誤答があるようです。{ADVICE}")
+
     # 列の種類 → 空でないセル。見出しより右のセルも、見出しのない列 (None)
     found = defaultdict(list)
     for part, text in zip_longest(parts, map(one_line, cells)):
@@ -184,21 +215,3 @@ def check_header_again(row):
     whole = "" not in parts and parts.count("問題") == parts.count("正解") == 1
     if whole or parts[:2] == ["問題", "正解"]:
         fail(f"{row.where}: 見出しの行が 2 つあります。1 つにしてください。")
-
-
-def looks_damaged(row):
-    """日付や表計算のエラーの形のセルがあるか。表計算に壊されたと分かれば、終わる。"""
-    candidates = "\n".join(row.candidates)
-    for damage, healthy in DAMAGES.items():
-        found = re.search(damage, f"{row.question}\n{candidates}")
-        if found and re.search(healthy, candidates):
-            fail(f"{row.where}: 「{found[0]}」は、表計算が直した日付か、表計算のエラーです。"
-                 "元の表を直し、セルの書式を文字列にしてください。")
-        if found:
-            return True
-    return False
-
-
-def has_equal_choices(row):
-    """見た目の同じ候補があるか。"""
-    return len(set(map(normalize, row.candidates))) < len(row.candidates)

@@ -121,3 +121,16 @@ def test_digest_is_that_of_the_former_version():
     """途中の結果を続けられるように、印は前の版 (8cbe62f) と同じ。"""
     assert questions_digest(QUESTIONS) == "3b44d6d6d1961c91"
     assert questions_digest(QUESTIONS[::-1]) != "3b44d6d6d1961c91"
+
+
+@pytest.mark.parametrize("answer, twin", [("い", "い"), ("AB", "ＡＢ")])
+def test_two_right_answers_are_refused(answer, twin, tmp_path):
+    """手で直した quiz.json の、正解と同じ選択肢。誤答が 2 つ同じ問題は、公開のものにもある。"""
+    path = tmp_path / "quiz.json"
+    good = eval_record(Question("1?", ("う", answer, "う"), 1))
+    path.write_text(json.dumps([good]))
+    assert len(read_quiz([path])) == 1
+    bad = eval_record(Question("2?", ("あ", answer, twin), 1))
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(bad)}")
+    with pytest.raises(SystemExit, match="quiz.json:2: 正解と同じ選択肢があります"):
+        read_quiz([path])

@@ -1,12 +1,10 @@
-"""クイズ王と JCommonsenseQA の JSON。どの形かは、中身で見分ける。"""
+"""クイズ王の JSON と、どの形かを中身で見分けること。"""
 
 import json
 import shutil
 
 import pytest
 from conftest import DEMO, ROOT, read, step, train, write_rows
-
-from quiz.questions.formats import required_text
 
 ROWS = []
 for line in (DEMO / "dev1_questions.json").read_text(encoding="utf-8").splitlines()[:3]:
@@ -20,61 +18,6 @@ def converted(work, name, *options):
     """name を手順2で変換した、記録のリスト。"""
     step("convert_eval", name, "-o", "quiz-own.json", *options, cwd=work)
     return read(work / "quiz-own.json")
-
-
-def test_jcommonsenseqa(tmp_path):
-    """選択肢の順は公開されたまま。種を変えても変わらない。数を減らせば、ほかと同じように引く。"""
-    other = {"q_id": 8, "label": 3, "question": "高い所は?"}
-    write_rows(tmp_path / "jcqa.json", JCQA, JCQA | other)
-    for seed in ("0", "5"):
-        first, second = converted(tmp_path, "jcqa.json", "--seed", seed)
-        assert first["input"] == "0: 駅\n1: 港\n2: 空\n3: 山\n4: 川\n\n\n" == second["input"]
-        assert (first["output"], second["output"], first["qid"]) == ("0: 駅", "3: 山", 7)
-    assert converted(tmp_path, "jcqa.json", "--num-choices", "3")[0]["input"].count(": ") == 3
-
-
-def test_required_text():
-    assert required_text("a.json:1", "question", " あ\nい ") == "あ い"
-    with pytest.raises(SystemExit, match=r"a.json:1: choice4 に、空でない文字列が.*今は None"):
-        required_text("a.json:1", "choice4", None)
-
-
-def test_label_may_be_quoted(tmp_path):
-    """表計算を通って " の付いた番号も、番号。"""
-    write_rows(tmp_path / "jcqa.json", JCQA | {"label": "3"})
-    assert converted(tmp_path, "jcqa.json")[0]["output"] == "3: 山"
-
-
-@pytest.mark.parametrize("n", [2, 10])
-def test_jcommonsenseqa_of_other_sizes(n, tmp_path):
-    """choice の数は 5 でなくてもよい。順は、名前の文字ではなく番号の順。"""
-    choices = {f"choice{k}": f"駅{k}" for k in reversed(range(n))}
-    write_rows(tmp_path / "jcqa.json", {"question": "?", "label": n - 1} | choices)
-    (row,) = converted(tmp_path, "jcqa.json")
-    assert row["input"].splitlines()[:n] == [f"{k}: 駅{k}" for k in range(n)]
-    assert row["output"] == f"{n - 1}: 駅{n - 1}"
-
-
-def test_twelve_choices_are_not_cut_to_ten(tmp_path):
-    """choice10 と choice11 も候補のうち。番号は 1 桁なので、そのままの数では使えない。"""
-    record = {"question": "?", "label": 11} | {f"choice{k}": f"駅{k}" for k in range(12)}
-    write_rows(tmp_path / "jcqa.json", record, JCQA)
-    shown = step("convert_train", "jcqa.json", cwd=tmp_path).stdout
-    assert "飛ばした 1 問, 選択肢が 10 個より多い" in shown
-    row, _ = converted(tmp_path, "jcqa.json", "--num-choices", "5")
-    assert row["output"].endswith(": 駅11")
-
-
-def test_one_choice_is_skipped(tmp_path):
-    write_rows(tmp_path / "jcqa.json", {"question": "?", "choice0": "駅", "label": 0}, JCQA)
-    shown = step("convert_train", "jcqa.json", cwd=tmp_path).stdout
-    assert "書く 1 問 / 飛ばした 1 問, 候補が足りない 1 (初めは jcqa.json:1)" in shown
-
-
-def test_right_answer_at_two_labels_is_skipped(tmp_path):
-    write_rows(tmp_path / "jcqa.json", JCQA, JCQA | {"question": "二つある駅?", "choice4": "駅"})
-    shown = step("convert_train", "jcqa.json", cwd=tmp_path).stdout
-    assert "飛ばした 1 問, 正解と同じ選択肢がある 1 (初めは jcqa.json:2)" in shown
 
 
 def test_rebuilt_jcommonsenseqa_gives_the_same(tmp_path):
