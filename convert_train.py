@@ -3,7 +3,7 @@
     python convert_train.py                     # data/train_questions.json → train-5-inst.json
     python convert_train.py FILE FILE -o OUT --num-choices 5 --seed 0 --max-questions 100
 
-読むものは、クイズ王か JCommonsenseQA の JSON、表計算の CSV や TSV (docs/own_questions.md)。
+読むものは、クイズ王や公開の問題集の JSON、表計算の CSV や TSV (docs/own_questions.md)。
 クイズ王なら次の形で、1 行に 1 問 (配列でもよい):
     {"qid": "...", "question": "格闘家ボブ・サップの出身国はどこでしょう?",
      "answer_entity": "アメリカ合衆国", "answer_candidates": ["アメリカ合衆国", "イギリス", ...]}

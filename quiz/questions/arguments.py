@@ -9,7 +9,8 @@ def question_arguments(description, source, target):
     parser = Parser(description)
     parser.add_argument(
         "source", nargs="*", default=[source], metavar="FILE",
-        help=f"クイズ王か JCommonsenseQA の JSON、CSV、TSV。いくつでも (既定: {source})")
+        help="クイズ王や公開の問題集の JSON、CSV、TSV (docs/own_questions.md)。いくつでも "
+             f"(既定: {source})")
     parser.add_argument(
         "-o", "--output", default=target, help=f"書き出すファイル (既定: {target})")
     parser.add_argument(

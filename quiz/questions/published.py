@@ -42,7 +42,7 @@ def listed_choices(record):
         if isinstance(texts, list) and isinstance(marks, list) and len(texts) == len(marks):
             return Listed(["choices"] * len(texts), texts, list(map(str, marks)), "answerKey")
 
-    # 番号の付いた項目は、choice0 からか、choice_1 から。間が抜けていれば、その名前の値が None になる
+    # 番号の付いた項目は、choice0 からか、choice_1 から。間が抜けていれば、その値は None になる
     for prefix, first, answers in (
         ("choice", 0, ("label", "answer_index")),
         ("choice_", 1, ("answer",)),
