@@ -34,6 +34,7 @@ import sitecustomize  # noqa: F401  このプロセスにも
 import torch
 import yaml
 from axolotl.utils.dict import DictDefault
+from launch import launch
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceTrainer
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -327,8 +328,10 @@ def qwen(qwen_v1, tmp_path_factory):
 
 
 def train(work, *options):
-    command = ["accelerate", "launch", "-m", "axolotl.cli.train", "qlora-opencalm.yml"]
-    return run(*command, *options, cwd=work)
+    """手順3 (tests/launch.py)。"""
+    result = launch(["qlora-opencalm.yml", *options], work)
+    assert result.returncode == 0, f"{options}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    return result
 
 
 def solve(work, base, name):
