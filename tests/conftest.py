@@ -34,6 +34,7 @@ import sitecustomize  # noqa: F401  このプロセスにも
 import torch
 import yaml
 from axolotl.utils.dict import DictDefault
+from filelock import FileLock
 from launch import launch
 from safetensors.torch import save_file
 from sentencepiece import SentencePieceTrainer
@@ -58,17 +59,20 @@ SHAPE = {
 FAST = {"tokenizer_type": "PreTrainedTokenizerFast"}  # YAML のうち、トークナイザを読むのに要る 1 行
 
 
+# デモを使い、1 つで 1 分かかるもの。組に入れず、空いた方のプロセスが、小さなテストより先にする
+LONG = "test_readme_typed", "test_killed_at_any_moment"
+# 同じモデルを何度も作らないように、1 つのプロセスに集めるテスト: 使う fixture → 組
+GROUPS = {"demo": "demo", "llama_source": "models", "qwen_v1": "models"}
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist が印を読む前に付ける
 def pytest_collection_modifyitems(items):
-    """demo (数分かかる) を使うテストと、小さなモデルを使うテストを、それぞれ 1
-    つのプロセスに集める。残りは空いた方でする。"""
+    """2 つのプロセスへの分け方を決める。大きな組から始まり、残りは空いた方がする。"""
+    items.sort(key=lambda item: item.name not in LONG)
     for item in items:
-        group = next(
-            (name for name in ("demo", "llama_source", "qwen_v1") if name in item.fixturenames),
-            None,
-        )
-        if group:
-            item.add_marker(pytest.mark.xdist_group("demo" if group == "demo" else "models"))
+        groups = [GROUPS[name] for name in GROUPS if name in item.fixturenames]
+        if groups and item.name not in LONG:
+            item.add_marker(pytest.mark.xdist_group(groups[0]))
 
 
 def pytest_sessionfinish(session):
@@ -149,10 +153,24 @@ def edit_yaml(target, base_model, output_dir):
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory):
+def demo(tmp_path_factory, worker_id):
     """README の 1 つ目のコマンド (data/demo/run.sh) を、リポジトリの写しで実行した後の、
-    その作業フォルダ。"""
-    copy = tmp_path_factory.mktemp("clone") / "repo"
+    その作業フォルダ。
+
+    先に要るプロセスが 1 度だけ実行し、どのプロセスも、その写しを使う。
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        shared = shared.parent
+    done = shared / "demo-done"
+    with FileLock(f"{done}.lock"):
+        if not done.exists():
+            run_demo(tmp_path_factory.mktemp("clone") / "repo").rename(done)
+    return shutil.copytree(done, tmp_path_factory.mktemp("demo") / "seed-42", symlinks=True)
+
+
+def run_demo(copy):
+    """リポジトリの写し copy で data/demo/run.sh を実行し、作業フォルダを返す。"""
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "out", "*cache*"))
     (copy / ".venv").symlink_to(BIN.parent)
     result = run("env", f"PYTHONPATH={GUARD}", "bash", "data/demo/run.sh", cwd=copy)

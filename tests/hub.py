@@ -42,7 +42,7 @@ def hub(models, fault=None):
             path = unquote(self.path.partition("?")[0])
             asked.append(path)
             if fault == "slow":
-                time.sleep(30)
+                time.sleep(3)  # 取得を待つのは 1 秒まで
             name = next(
                 (name for name in models if path.startswith((f"/{name}/", f"/api/models/{name}"))),
                 None,

@@ -1,8 +1,9 @@
 """どの手順を、いつ止めても (SIGKILL、SIGTERM): 出力は前のものか、完成した新しいもので、
 もう一度実行すれば終わる。
 
-KILLS=100 .venv/bin/pytest tests/test_kills.py    # 100 回。何も付けなければ、手順1、2、4、5 を 1
-回ずつ
+KILLS=100 .venv/bin/pytest tests/steps/test_kills.py    # 100 回
+
+何も付けなければ、手順1、2、4、5 を 1 回ずつ。
 """
 
 import json
