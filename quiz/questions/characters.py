@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 # 改行やタブと、ほかの画面に出ない制御文字
 BREAKS = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+"
@@ -21,6 +22,7 @@ def one_line(text):
     return re.sub(BREAKS, " ", text).strip()
 
 
+@lru_cache  # 1 問の候補を、何度か調べる
 def normalize(text):
     """読む人に同じに見える文字列を、同じにする: 全角と半角、濁点の合成の違いだけを除く。
 
