@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from quiz.files import fail
 from quiz.questions.source_row import FORMAT, SourceRow, required_text
 
+# JMMLU の、選択肢ごとの記号
 LETTERS = list("ABCD")
+# 選択肢が 1 つずつの項目にある形: 項目の名前の番号の前、初めの番号、正解の項目
+NUMBERED = (
+    ("choice", 0, ("label", "answer_index")),
+    ("choice_", 1, ("answer",)),
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Listed:
 
 def listed_choices(record):
     """記録 (dict) にある選択肢を Listed で返す。上のどの形でもなければ None。"""
-    # 1 つの項目に、すべての選択肢
+    # すべての選択肢が 1 つの項目にあり、正解は番号か、label の記号
     choices = record.get("choices")
     if isinstance(choices, list):
         n = len(choices)
@@ -39,21 +45,21 @@ def listed_choices(record):
     if isinstance(choices, dict):
         texts = choices.get("text")
         marks = choices.get("label")
-        if isinstance(texts, list) and isinstance(marks, list) and len(texts) == len(marks):
-            return Listed(["choices"] * len(texts), texts, list(map(str, marks)), "answerKey")
+        both = isinstance(texts, list) and isinstance(marks, list)
+        if both and len(texts) == len(marks):
+            n = len(texts)
+            return Listed(["choices"] * n, texts, list(map(str, marks)), "answerKey")
 
-    # 番号の付いた項目は、choice0 からか、choice_1 から。間が抜けていれば、その値は None になる
-    for prefix, first, answers in (
-        ("choice", 0, ("label", "answer_index")),
-        ("choice_", 1, ("answer",)),
-    ):
-        numbered = re.compile(rf"{prefix}(?:0|[1-9]\d*)")
-        n = len(list(filter(numbered.fullmatch, record)))
+    # 間の番号が抜けていれば、その値は None になる
+    for prefix, first, answers in NUMBERED:
+        name = re.compile(rf"{prefix}(?:0|[1-9]\d*)")
+        n = len(list(filter(name.fullmatch, record)))
         if n:
             marks = numbers(first, n)
             names = [f"{prefix}{mark}" for mark in marks]
             texts = list(map(record.get, names))
-            return Listed(names, texts, marks, named(record, answers) or answers[0])
+            answer = named(record, answers) or answers[0]
+            return Listed(names, texts, marks, answer)
 
 
 def numbers(first, n):
