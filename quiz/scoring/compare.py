@@ -6,13 +6,8 @@ from dataclasses import dataclass
 
 from quiz.files import fail
 from quiz.scoring.rows import Row
+from quiz.scoring.settings import SEED_AND_HARMLESS
 from quiz.scoring.statistics import Difference, holm, paired
-
-# 種と、学習の結果を変えない設定 (見ないように、値は None)。ほかがすべて同じなら「種だけが違う学習」
-SEED_AND_HARMLESS = dict.fromkeys(
-    "seed output_dir dataset_prepared_path "
-    "gradient_checkpointing processes world_size local_rank device device_map ddp".split()
-)
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ def compare(a, b):
     if not common:
         note = "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
         if a.result.way != b.result.way:
-            note = "解き方が違う (--rotations か --blank-question)"
+            note = "解き方が違う (--rotations、--blank-question、--shots)"
     return Comparison(a, b, common, score, likelihood, note)
 
 
@@ -127,7 +122,7 @@ def same_training(row):
     training = row.result.training
     if not training.get("train_files"):
         return None
-    settings = training["settings"] | SEED_AND_HARMLESS
+    settings = training["settings"] | dict.fromkeys(SEED_AND_HARMLESS)
     # 学習した問題は、ファイルの名前ではなく、中身で比べる。途中で止めたものは、別の学習
     contents = sorted(training["train_files"].values())
     what = [row.result.model, settings, contents, training["steps_done"]]

@@ -38,11 +38,17 @@ class GradedAnswer:
     hit: bool
     probs: list | None  # 番号ごとの確率 (0 から 1)。2024 年版の形では None
     seconds: float | None
+    text_log_probs: list | None = None  # 選択肢ごとの、文字の対数確率 (--by-text の結果だけ)
 
     @property
     def asked(self):
         """同じことを問うたのなら、等しくなるもの。順を変えた結果は、生成の答えとは比べない。"""
         return self.qid, self.shown, self.correct, self.rotation
+
+    @property
+    def problem(self):
+        """同じ問題なら、問い方 (例を見せたか、順を変えたか) が違っても等しくなるもの。"""
+        return self.qid, self.question, self.lines, self.correct
 
     @property
     def n_choices(self):
@@ -63,6 +69,22 @@ class GradedAnswer:
     def likely_hit(self):
         """確率が最大の番号が正解か。確率の記録がなければ None。"""
         return self.probs and likely_label(self.probs) == self.label
+
+    @property
+    def text_hit(self):
+        """文字の対数確率が、1 文字あたりで最大の選択肢が正解か。記録がなければ None。"""
+        # 合計では、短い選択肢ほど有利になる
+        if self.text_log_probs is None:
+            return None
+        scores = []
+        for line, log_prob in zip(self.lines, self.text_log_probs):
+            scores.append(log_prob / (len(read_choice(line)) or 1))
+        return likely_label(scores) == self.label
+
+    @property
+    def text_sum_hit(self):
+        """文字の対数確率の合計が最大の選択肢が正解か。記録がなければ None。"""
+        return self.text_log_probs and likely_label(self.text_log_probs) == self.label
 
     @property
     def confidence(self):
@@ -105,8 +127,9 @@ class Result:
 
     @property
     def way(self):
-        """ふつうでない解き方か: (--rotations か, --blank-question か)。"""
-        return bool(self.rotations), bool(self.summary.get("blank_question"))
+        """ふつうでない解き方か: (--rotations か, --blank-question か, --shots の例の数)。"""
+        blank = bool(self.summary.get("blank_question"))
+        return bool(self.rotations), blank, self.summary.get("shots") or 0
 
     def by_genre(self):
         """{分野: 答えのリスト}。分野がなければ ""。"""
@@ -195,6 +218,10 @@ def grade(record):
     probs = record.get("choice_probs")
     if probs is not None and not (label < len(probs) and all(0 <= p < 2 for p in probs)):
         raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
+    # 文字の対数確率。選択肢ごとに 1 つ
+    log_probs = record.get("text_log_probs")
+    if log_probs is not None and [p <= 0 for p in log_probs] != [True] * len(lines):
+        raise ValueError("text_log_probs が、選択肢ごとの対数確率のリストではありません")
 
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る
     output = record["output"]
@@ -216,6 +243,7 @@ def grade(record):
         hit=answered == label,
         probs=probs,
         seconds=seconds and float(seconds),
+        text_log_probs=log_probs,
     )
 
 
