@@ -1,13 +1,21 @@
-"""表の行どうしの比較: 最良のモデルと、学習前のモデルと。種だけが違う学習を見つける。"""
+"""表の行どうしの比較: 最良のモデルと、学習前のモデルと。種だけが違う学習を見つける。
+
+比べる組: 各行と最良の行、各行と同じモデルの学習前の行。どちらもなく、結果が 2 つなら、その 2 つ。
+"""
 
 import json
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 
 from quiz.files import fail
 from quiz.scoring.rows import Row
 from quiz.scoring.settings import SEED_AND_HARMLESS
 from quiz.scoring.statistics import Difference, holm, paired
+
+# 結果がこれより多い表では、組ごとの差を出さない。多くの組の補正をすると、大きな差のほかは何も
+# 言えず、いちばん上の結果は、たまたま高かっただけかもしれない
+MANY = 10
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,8 @@ class Table:
     best: Row | None  # 最良の行
     versus_best: dict  # {行: 最良との Comparison}
     versus_base: dict  # {行: 同じモデルの学習前との Comparison}
+    pairs: list  # 比べた組のすべて。同じ組は 1 度だけ
+    crowded: bool  # 結果が MANY より多いので、比べていない
 
 
 def make_tables(rows_of):
@@ -49,13 +59,15 @@ def make_table(title, rows):
     """行を点数の順に並べ、最良の行、同じモデルの学習前の行と比べる。公開の点数の行は比べない。"""
     rows = sorted(rows, key=lambda row: -row.score)
     own = [row for row in rows if row.result]
+    crowded = len(own) > MANY
+    compared = [] if crowded else own
 
     # 最良の行と学習前の行のほかは、どれも比べる
-    best = find_best(own)
+    best = find_best(compared)
     versus_best = {}
     versus_base = {}
-    for row in own:
-        base = find_base(row, own)
+    for row in compared:
+        base = find_base(row, compared)
         if best not in (None, row):
             versus_best[row] = compare(row, best)
         if base and not row.untrained:
@@ -65,7 +77,15 @@ def make_table(title, rows):
     for column in (versus_best, versus_base):
         correct(c.score for c in column.values())
         correct(c.likelihood for c in column.values())
-    return Table(title, rows, best, versus_best, versus_base)
+
+    # 最良のモデルとその学習前の組は、差 (学習後 - 学習前) を 1 度だけ
+    pairs = {}
+    for c in chain(versus_best.values(), versus_base.values()):
+        pairs[frozenset((c.a, c.b))] = c
+    found = list(pairs.values())
+    if len(compared) == 2 and not found:
+        found = [compare(*compared)]
+    return Table(title, rows, best, versus_best, versus_base, found, crowded)
 
 
 def find_best(rows):
@@ -99,8 +119,10 @@ def compare(a, b):
     likelihood = paired([(x.likely_hit, y.likely_hit) for x, y in both])
 
     # 比べていない問題があれば、そのわけ。選択肢の違う quiz.json の問題は、qid が同じでも別
-    left = a.n + b.n - 2 * len(common)
-    note = f"共通でない {left} 問を除いた" if left else ""
+    left = [row.n - len(common) for row in (a, b)]
+    note = ""
+    if any(left):
+        note = f"共通でない問題 (前の {left[0]} 問、後の {left[1]} 問) を除いた"
     if not common:
         note = "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
         if a.result.way != b.result.way:
@@ -117,7 +139,7 @@ def correct(differences):
 
 
 def same_training(row):
-    """種のほかが同じ学習で、同じ問題を解いた行なら、等しくなるもの。"""
+    """種のほかが同じ学習の行なら、等しくなるもの。分からなければ None。"""
     # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
     training = row.result.training
     if not training.get("train_files"):
@@ -126,4 +148,4 @@ def same_training(row):
     # 学習した問題は、ファイルの名前ではなく、中身で比べる。途中で止めたものは、別の学習
     contents = sorted(training["train_files"].values())
     what = [row.result.model, settings, contents, training["steps_done"]]
-    return json.dumps(what, sort_keys=True), row.questions
+    return json.dumps(what, sort_keys=True)

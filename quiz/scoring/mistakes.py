@@ -14,6 +14,11 @@ CONFIDENCE = (
     "確信度 (最大の番号の確率 / 番号の確率の合計) と、その番号の正解率。"
     "正解率の方が低ければ自信過剰"
 )
+SCORES = (
+    "\nECE {:.3f}: 上の 10 個の範囲での、確信度の平均と正解率の差を、問題数で重み付けした平均。"
+    "0 が最良\n\nBrier {:.3f}: 番号の確率 (合計を 1 にしたもの) と、正解だけが 1 との差の 2 乗の和の平均。"
+    "0 が最良、どの番号も同じ確率なら {:.3f}"
+)
 
 
 def mistakes(result):
@@ -24,16 +29,20 @@ def mistakes(result):
         f"### {result.name} ({len(answers)} 問)\n",
         "番号の偏り。その番号を答えた割合、それが正解である割合、そのときの正解率\n",
         *grid(POSITIONS, positions(answers)),
-        f"\n番号と文字の食い違う回答: {mismatch(answers)} (採点するのは番号)\n",
+        f"\n番号と文字の一致する回答: {agreement(answers)}",
+        f"番号と文字の食い違う回答: {mismatch(answers)} (採点するのは番号)\n",
     ]
 
     # 2024 年版の結果には、番号の確率がない
     rated = [answer for answer in answers if answer.probs]
     if not rated:
         return "\n".join([*lines, "番号の確率の記録がないので、確信度は出せません。\n"])
+    bins = confidence_bins(rated)
+    uniform = fmean(1 - 1 / a.n_choices for a in rated)
     lines += [
         f"{CONFIDENCE}\n",
-        *grid(CALIBRATION, calibration(rated)),
+        *grid(CALIBRATION, calibration(bins)),
+        SCORES.format(expected_calibration_error(bins), fmean(map(brier, rated)), uniform),
         "\n自信のある間違い (確信度の高い順に 10 問まで)。確信度、問題、モデルの回答、正解\n",
         *confident_misses(rated),
         "",
@@ -72,24 +81,58 @@ def mismatch(answers):
     return f"番号だけが正解 {number}、文字だけが正解 {text}、どちらも不正解 {neither}"
 
 
-def calibration(rated):
-    """確信度を 0.1 ごとに分けた行: 範囲、問題数、確信度の平均、正解率、区間。"""
+def agreement(answers):
+    """番号の読み取れた回答のうち、文字がその番号の選択肢と同じものの割合。"""
+    read = [a for a in answers if not a.unread]
+    same = sum(a.said == a.answered for a in read)
+    rate = same / len(read) if read else None
+    return f"{percent(rate)} (番号の読み取れた {len(read)} 問のうち {same} 問)"
+
+
+def confidence_bins(rated):
+    """確信度を 0.1 ごとに分ける: {10 倍した下の端: 答えのリスト}。小さい順。"""
     # 確信度 1 は、最後の 0.9-1.0 に入れる
     tenths = {}
     for a in rated:
         tenth = min(int(a.confidence * 10), 9)
         tenths.setdefault(tenth, []).append(a)
+    return dict(sorted(tenths.items()))
 
-    # その範囲の確信度の平均と、確率が最大の番号の正解率
+
+def calibration(bins):
+    """確信度の表の行: 範囲、問題数、確信度の平均、確率が最大の番号の正解率、区間。"""
     rows = []
-    for tenth, same in sorted(tenths.items()):
+    for tenth, same in bins.items():
         n = len(same)
-        confidence = fmean(a.confidence for a in same)
-        right = sum(a.likely_hit for a in same)
-        interval = ends(wilson(right, n))
+        confidence, accuracy = confidence_and_accuracy(same)
+        interval = ends(wilson(round(accuracy * n), n))
         bounds = f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
-        rows.append(f"| {bounds} | {n} | {confidence:.3f} | {right / n:.3f} | {interval} |")
+        rows.append(f"| {bounds} | {n} | {confidence:.3f} | {accuracy:.3f} | {interval} |")
     return rows
+
+
+def confidence_and_accuracy(answers):
+    """(確信度の平均, 確率が最大の番号の正解率)。"""
+    return fmean(a.confidence for a in answers), fmean(a.likely_hit for a in answers)
+
+
+def expected_calibration_error(bins):
+    """ECE: 範囲ごとの、確信度の平均と正解率の差の、問題数で重み付けした平均 (Guo 2017)。"""
+    gaps = []
+    for same in bins.values():
+        confidence, accuracy = confidence_and_accuracy(same)
+        gaps += [abs(confidence - accuracy)] * len(same)
+    return fmean(gaps)
+
+
+def brier(answer):
+    """番号の確率 (合計を 1 にする) と、正解だけが 1 との差の 2 乗の和。0 から 2 (Brier 1950)。"""
+    total = sum(answer.probs) or 1
+    errors = []
+    for k, p in enumerate(answer.probs):
+        right = k == answer.label
+        errors.append((p / total - right) ** 2)
+    return sum(errors)
 
 
 def confident_misses(rated):

@@ -1,5 +1,7 @@
 """学習の設定の違い: 表の行どうしで違う設定と、その値。"""
 
+from itertools import chain
+
 # 種と、学習の結果を変えない設定
 SEED_AND_HARMLESS = {
     "seed",
@@ -22,26 +24,26 @@ def training_settings(row):
         return {}
     # 学習用のファイルは、名前ではなく中身で見分ける
     digests = sorted(training["train_files"].values())
-    settings = {"model": row.result.model, "questions": training["questions"]}
-    settings |= training["settings"]
-    settings["train_files"] = " ".join(digest[:7] for digest in digests)
+    settings = {
+        "model": row.result.model,
+        "questions": training["questions"],
+        **training["settings"],
+        "train_files": " ".join(digest[:7] for digest in digests),
+    }
     skipped = SEED_AND_HARMLESS | {"datasets"}
     return {name: value for name, value in settings.items() if name not in skipped}
 
 
 def varied(rows):
     """学習の設定のうち、行によって違うもの。{名前: {行: 値}}。学習の記録のない行は入らない。"""
-    known = {}
-    for row in rows:
-        settings = training_settings(row)
-        if settings:
-            known[row] = settings
+    known = {row: training_settings(row) for row in rows}
+    known = {row: settings for row, settings in known.items() if settings}
 
-    names = dict.fromkeys(name for settings in known.values() for name in settings)
+    names = dict.fromkeys(chain(*known.values()))
     columns = {}
     for name in names:
         values = {row: settings.get(name) for row, settings in known.items()}
-        if len({repr(value) for value in values.values()}) > 1:
+        if len(set(map(repr, values.values()))) > 1:
             columns[name] = values
     # 問題の数が違えば、学習用のファイルも違うに決まっている
     if "questions" in columns:
@@ -55,7 +57,7 @@ def axis(rows):
     if len(columns) != 1:
         return None
     name, values = columns.popitem()
-    numbers = {value for value in values.values() if isinstance(value, int | float)}
-    if len(numbers) < 3 or not all(isinstance(v, int | float) for v in values.values()):
+    numbers = set(values.values())
+    if len(numbers) < 3 or not all(isinstance(number, int | float) for number in numbers):
         return None
     return name, values

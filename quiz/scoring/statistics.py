@@ -4,10 +4,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
-from statistics import NormalDist
 
 ALPHA = 0.05  # 有意水準。区間は 95 %
-POWER = 0.8  # 検出力: 本当に差があるとき、検定がそれを見つける確率
 
 
 @dataclass
@@ -19,7 +17,6 @@ class Difference:
     difference: float  # 正解率の差 (自分 - 相手)。-1 から 1
     interval: tuple  # その 95 % 区間 (下限, 上限)
     p: float  # McNemar の検定の p 値
-    needed: int | None  # その差を見つけるのに要る問題の数 (差がなければ None)
 
 
 def paired(pairs):
@@ -35,8 +32,7 @@ def paired(pairs):
     won = cells[True, False]
     lost = cells[False, True]
     interval = newcombe(cells[True, True], won, lost, cells[False, False])
-    needed = questions_needed(won, lost, n)
-    return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost), needed)
+    return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost))
 
 
 def wilson(hits, n):
@@ -83,22 +79,6 @@ def lower_end(both, won, lost, neither):
     down = mine / n - wilson(mine, n).low
     up = wilson(other, n).high - other / n
     return (won - lost) / n - math.sqrt(down**2 - 2 * phi * down * up + up**2)
-
-
-def questions_needed(won, lost, n):
-    """n 問で見た差を、McNemar の検定が検出力 POWER で見つけるのに要る問題の数。差がなければ None。
-
-    won 問と lost 問は、片方だけが正解した問題の数。Connor 1987 の式。
-    """
-    if won == lost:
-        return None
-    apart = (won + lost) / n
-    difference = (won - lost) / n
-    # 差がないときの揺れと、この差があるときの揺れ
-    normal = NormalDist()
-    by_chance = normal.inv_cdf(1 - ALPHA / 2) * math.sqrt(apart)
-    by_power = normal.inv_cdf(POWER) * math.sqrt(apart - difference**2)
-    return math.ceil(((by_chance + by_power) / difference) ** 2)
 
 
 def holm(p_values):

@@ -7,7 +7,6 @@
 from dataclasses import dataclass
 from statistics import fmean
 
-from quiz.scoring.read_results import Result
 from quiz.scoring.rows import mark
 from quiz.scoring.statistics import Difference, paired, wilson
 

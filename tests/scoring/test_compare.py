@@ -59,7 +59,7 @@ def test_table(tmp_path, key):
         "| result-good | result-base | 80 | +0.500 | " in out
         and "| result-base | result-good |" not in out
     )
-    assert "- result-other と result-good: 共通でない 77 問を除いた" in out
+    assert "- result-other と result-good: 共通でない問題 (前の 0 問、後の 77 問) を除いた" in out
     assert (
         table_of(out, "学問")["result-good"]["n"] == "40"
         and table_of(out, "学問")["result-good"]["Latency"] == "20.0"
@@ -220,7 +220,10 @@ def test_overlapping_quiz_files(tmp_path):
     assert "| result-a | result-base | 8 (4 通り) | +0.500 | " in out
     twice(tmp_path / "result-base.json", [1, 0, 0, 0], None, 1)
     out = step("analysis", "--table", cwd=tmp_path).stdout
-    assert "| result-a | result-base | 4 | +0.500 | " in out and "共通でない 4 問を除いた" in out
+    assert (
+        "| result-a | result-base | 4 | +0.500 | " in out
+        and "共通でない問題 (前の 4 問、後の 0 問) を除いた" in out
+    )
 
 
 def test_every_answer_takes_part(tmp_path):
@@ -270,8 +273,8 @@ def test_label_score_stands_beside_the_generated_one(tmp_path):
         line for line in out.splitlines() if line.startswith("| result | result-base | 40 | ")
     )
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
-    assert cells[3] == "+1.000" and cells[8] == "-0.500" and cells[10] == "p<0.001"
-    low, high = map(float, cells[9].split(" から "))
+    assert cells[3] == "+1.000" and cells[7] == "-0.500" and cells[9] == "p<0.001"
+    low, high = map(float, cells[8].split(" から "))
     assert low < -0.5 < high < 0
 
 
