@@ -16,7 +16,7 @@ CONFIDENCE = (
 )
 SCORES = (
     "\nECE {:.3f}: 上の 10 個の範囲での、確信度の平均と正解率の差を、問題数で重み付けした平均。"
-    "0 が最良\n\nBrier {:.3f}: 番号の確率 (合計を 1 にしたもの) と、正解だけが 1 との差の 2 乗の和の平均。"
+    "0 が最良\n\nBrier {:.3f}: 番号の確率 (合計を 1 にする) と、正解だけが 1 との差の 2 乗の和の平均。"
     "0 が最良、どの番号も同じ確率なら {:.3f}"
 )
 
@@ -128,11 +128,8 @@ def expected_calibration_error(bins):
 def brier(answer):
     """番号の確率 (合計を 1 にする) と、正解だけが 1 との差の 2 乗の和。0 から 2 (Brier 1950)。"""
     total = sum(answer.probs) or 1
-    errors = []
-    for k, p in enumerate(answer.probs):
-        right = k == answer.label
-        errors.append((p / total - right) ** 2)
-    return sum(errors)
+    squares = sum(p * p for p in answer.probs) / total**2
+    return squares - 2 * answer.probs[answer.label] / total + 1
 
 
 def confident_misses(rated):

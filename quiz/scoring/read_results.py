@@ -6,7 +6,8 @@
 """
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quiz.files import fail, read_records
@@ -88,8 +89,8 @@ class GradedAnswer:
 
     @property
     def confidence(self):
-        """確信度: 最大の番号の確率 / 番号の確率の合計。"""
-        return max(self.probs) / (sum(self.probs) or 1)
+        """確信度: 最大の番号の確率 / 番号の確率の合計。記録がなければ None。"""
+        return self.probs and max(self.probs) / (sum(self.probs) or 1)
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,12 @@ def read_results(paths):
             results.append(read_result(path))
         except SystemExit as stop:
             problems.append(str(stop).removeprefix("エラー: "))
+    # 同じ人の結果 (--name) がいくつかあれば、ファイルの名前も付ける
+    times = Counter(result.name for result in results)
+    for i, result in enumerate(results):
+        if times[result.name] > 1:
+            file = result.path.removesuffix(".json")
+            results[i] = replace(result, name=f"{result.name} ({file})")
     return results, problems
 
 
@@ -172,7 +179,7 @@ def read_result(path):
     if written != len(answers):
         fail(f"{path}: 記録が {len(answers)} 件で、書いたときの {written} 件と違います。{REDO}")
     # --rotations の結果は、1 問に 1 つの答えにまとめる
-    name = path.removesuffix(".json")
+    name = one_line(summary.get("name")) or path.removesuffix(".json")
     groups = rotations.group(answers)
     if groups is None:
         fail(f"{path}: 選択肢の順を変えた記録が欠けています。{REDO}")

@@ -7,22 +7,32 @@
 from dataclasses import dataclass
 from statistics import fmean
 
-from quiz.scoring.rows import mark
+from quiz.adapter import file_digest
+from quiz.prompt import read_choice
+from quiz.questions.converted import read_converted
+from quiz.scoring.rows import mark, mean
 from quiz.scoring.statistics import Difference, paired, wilson
 
+LABEL = "学習前 番号の確率"
+TEXT = "学習前 文字 (1 文字あたり)"
+SHOTS = "学習前 例つきの生成"
 # 段の順: (役, 正誤の項目, 名前)。役は role() の返すもの
 STEPS = (
     ("before", "hit", "学習前 生成"),
-    ("before", "likely_hit", "学習前 番号の確率"),
+    ("before", "likely_hit", LABEL),
     ("rotations", "hit", "学習前 順の平均"),
-    ("before", "text_hit", "学習前 文字 (1 文字あたり)"),
+    ("before", "text_hit", TEXT),
     ("before", "text_sum_hit", "学習前 文字 (合計)"),
-    ("shots", "hit", "学習前 例つきの生成"),
+    ("shots", "hit", SHOTS),
     ("shots", "likely_hit", "学習前 例つきの番号の確率"),
     ("tuned", "hit", "学習後 生成"),
     ("tuned", "likely_hit", "学習後 番号の確率"),
     ("tuned", "text_hit", "学習後 文字 (1 文字あたり)"),
 )
+# 問題の分け方
+ORDERS = ("学習前 どの順でも正解", "学習前 一部の順で正解", "学習前 どの順でも不正解")
+SEEN = ("正解が学習用の問題の正解にある", "正解が学習用の問題の正解にない")
+REMAKE = "手順1で作り直してください: python convert_train.py"
 
 
 @dataclass(frozen=True)
@@ -131,3 +141,71 @@ def steps_of(case):
         interval = wilson(sum(hits), n)
         made.append(Step(title, fmean(hits), interval, n, kind, hits, difference))
     return made
+
+
+@dataclass(frozen=True)
+class Part:
+    """問題の一部での、学習前と学習後。割合は 0 から 1。分からないものは None。"""
+
+    name: str
+    n: int
+    before: float | None  # 学習前の、番号の確率での正解率
+    tuned: float  # 学習後の生成の正解率
+    interval: tuple  # その 95 % 区間 (下限, 上限)
+    confidence: float | None  # 学習後の確信度の平均
+
+
+def known_before(case):
+    """学習前に知っていたかで分けた Part のリスト。学習前の結果がなければ空。"""
+    # 順を変えた結果があれば、番号の確率で、どの順でも正解したか、一部の順か、どの順でもないか
+    levels = []
+    for same in case.orders:
+        hits = [answer.likely_hit for answer in same]
+        levels.append((not all(hits)) + (not any(hits)))
+    if levels:
+        return parts_of(case, ORDERS, levels)
+
+    # なければ、文字か (それもなければ) 番号の確率で正解したか
+    for step in reversed(steps_of(case)):
+        if step.name in (TEXT, LABEL):
+            names = (f"{step.name} 正解", f"{step.name} 不正解")
+            return parts_of(case, names, [int(not hit) for hit in step.hits])
+    return []
+
+
+def seen_answers(case):
+    """正解 (文字) が学習用の問題の正解だったかで分けた Part のリスト。分からなければ空。"""
+    answers = training_answers(case.results["tuned"].training)
+    if not answers:
+        return []
+    levels = [int(read_choice(a.correct) not in answers) for a in case.answers["tuned"]]
+    return parts_of(case, SEEN, levels)
+
+
+def training_answers(training):
+    """学習用の問題の正解 (文字) の集合。ファイルがないか、学習のときと中身が違えば、空。"""
+    answers = set()
+    for path, digest in (training.get("train_files") or {}).items():
+        if file_digest(path) != digest:
+            return set()
+        for question in read_converted(path, REMAKE):
+            answers.add(question.choices[question.label])
+    return answers
+
+
+def parts_of(case, names, levels):
+    """問題を分けた Part のリスト。levels[i] は、問題 i の属するものの、names での番号。"""
+    parts = []
+    for k, name in enumerate(names):
+        inside = [i for i, level in enumerate(levels) if level == k]
+        if not inside:
+            continue
+        tuned = [case.answers["tuned"][i] for i in inside]
+        before = None
+        if "before" in case.answers:
+            before = mean([case.answers["before"][i] for i in inside], "likely_hit")
+        n = len(inside)
+        hits = sum(answer.hit for answer in tuned)
+        confidence = mean(tuned, "confidence")
+        parts.append(Part(name, n, before, hits / n, wilson(hits, n), confidence))
+    return parts
