@@ -70,15 +70,14 @@ def main():
 
 
 def print_taught(results):
-    """学習したモデルごとに、学習が教えたものを表示する。"""
+    """学習が教えたものを、学習したモデルごとに表示する。"""
     cases = find_cases(results)
     if not cases:
         fail(
             "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
             "ください: python run_quiz.py --base --by-text と python run_quiz.py"
         )
-    for case in cases:
-        print(report(case))
+    print(report(cases))
 
 
 def save(path, content):

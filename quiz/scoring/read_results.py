@@ -40,6 +40,7 @@ class GradedAnswer:
     probs: list | None  # 番号ごとの確率 (0 から 1)。2024 年版の形では None
     seconds: float | None
     text_log_probs: list | None = None  # 選択肢ごとの、文字の対数確率 (--by-text の結果だけ)
+    order_hits: tuple = ()  # --rotations の結果をまとめたものなら、順ごとの likely_hit
 
     @property
     def asked(self):

@@ -10,13 +10,13 @@ from statistics import fmean
 from quiz.adapter import file_digest
 from quiz.prompt import read_choice
 from quiz.questions.converted import read_converted
-from quiz.scoring.rows import mark, mean
+from quiz.scoring.rows import make_row, mark
 from quiz.scoring.statistics import Difference, paired, wilson
 
 LABEL = "学習前 番号の確率"
 TEXT = "学習前 文字 (1 文字あたり)"
 SHOTS = "学習前 例つきの生成"
-# 段の順: (役, 正誤の項目, 名前)。役は role() の返すもの
+# 段の順: (役, 正誤の項目, 名前)。役は role_of() の返すもの
 STEPS = (
     ("before", "hit", "学習前 生成"),
     ("before", "likely_hit", LABEL),
@@ -52,21 +52,16 @@ class Step:
 class Case:
     """1 つの学習したモデルと、同じモデルの学習前の結果のうち、同じ問題への答え。"""
 
-    results: dict  # {役: Result}
+    results: dict  # {役: Result}。初めは学習後 (なければ学習前) のもの
     answers: dict  # {役: GradedAnswer のリスト}。どの役も、同じ問題が同じ順に並ぶ
-    orders: list  # rotations の結果があれば、問題ごとの N 通りの GradedAnswer のリスト
 
 
-def role(result):
-    """結果が、どの段のものか。どれでもなければ None。"""
-    rotated, blank, shots = result.way
-    if blank or (rotated and shots):
-        return None
-    if result.untrained:
-        if shots:
-            return "shots"
-        return "rotations" if rotated else "before"
-    return None if rotated or shots else "tuned"
+def role_of(result):
+    """結果の役: before、rotations、shots、tuned。それらを 2 つ以上兼ねるものは、段にならない。"""
+    ways = [name for name, used in zip(("rotations", "blank", "shots"), result.way) if used]
+    if not result.untrained:
+        ways.append("tuned")
+    return "+".join(ways) or "before"
 
 
 def find_cases(results):
@@ -74,50 +69,42 @@ def find_cases(results):
 
     結果のそろっているものが先。
     """
-    # 同じ問題の印を付けておく。名前の順に
-    entries = []
-    for result in sorted(results, key=lambda result: result.name):
-        entries.append((role(result), result, mark(result.answers, "problem")))
-    for kind in ("tuned", "before"):
-        cases = [make_case(entry, entries) for entry in entries if entry[0] == kind]
+    marked = {result.path: mark(result.answers, "problem") for result in results}
+    for role in ("tuned", "before"):
+        cases = []
+        for result in sorted(results, key=lambda result: result.name):
+            if role_of(result) == role:
+                cases.append(make_case(result, results, marked))
         if cases:
             return sorted(cases, key=lambda case: -len(case.results))
     return []
 
 
-def make_case(anchor, entries):
-    """anchor の結果と、同じモデルで、共通の問題が最も多い結果を役ごとに 1 つ。"""
-    kind, result, answers = anchor
-    chosen = {kind: (result, answers)}
-    common = set(answers)
-    for wanted in ("before", "rotations", "shots"):
-        found = []
-        for other_kind, other, marked in entries:
-            if other_kind == wanted and wanted != kind and other.model == result.model:
-                found.append((other, marked))
-        # 問題が同じだけあれば、文字の確率のある結果
-        best = max(found, key=lambda x: closeness(common, *x), default=None)
-        if best and common & best[1].keys():
-            chosen[wanted] = best
-            common &= best[1].keys()
+def make_case(anchor, results, marked):
+    """anchor と、同じモデルの学習前の結果のうち、共通の問題が最も多いものを役ごとに 1 つ。
+
+    marked は {結果のファイル: {問題の印: 答え}}。
+    """
+    common = marked[anchor.path].keys()
+
+    def closeness(result):
+        # 同じだけあれば、文字の確率のあるもの
+        return len(common & marked[result.path].keys()), bool(result.summary.get("by_text"))
+
+    chosen = {role_of(anchor): anchor}
+    for role in ("before", "rotations", "shots"):
+        same = [r for r in results if role_of(r) == role and r.model == anchor.model]
+        best = max(same, key=closeness, default=None)
+        if role not in chosen and best and closeness(best)[0]:
+            chosen[role] = best
+            common = common & marked[best.path].keys()
 
     # どの役も、同じ問題を同じ順に
-    keys = [key for key in answers if key in common]
-    orders = []
-    if "rotations" in chosen:
-        rotated, marked = chosen["rotations"]
-        groups = dict(zip(marked, rotated.rotations))
-        orders = [groups[key] for key in keys]
-    return Case(
-        results={kind: result for kind, (result, _) in chosen.items()},
-        answers={kind: [marked[key] for key in keys] for kind, (_, marked) in chosen.items()},
-        orders=orders,
-    )
-
-
-def closeness(common, result, marked):
-    """結果を選ぶ順: common の問題が多く、文字の確率がある。"""
-    return len(common & marked.keys()), bool(result.summary.get("by_text"))
+    keys = [key for key in marked[anchor.path] if key in common]
+    answers = {}
+    for role, result in chosen.items():
+        answers[role] = [marked[result.path][key] for key in keys]
+    return Case(chosen, answers)
 
 
 def steps(results):
@@ -129,57 +116,44 @@ def steps(results):
 def steps_of(case):
     """Case の Step のリスト。記録のない段はない。"""
     made = []
-    for kind, name, title in STEPS:
-        hits = [getattr(answer, name) for answer in case.answers.get(kind, [])]
+    for role, name, title in STEPS:
+        hits = [getattr(answer, name) for answer in case.answers.get(role, [])]
         # 1 問でも分からなければ、ほかの段と比べられない
         if not hits or None in hits:
             continue
         difference = None
         if made:
             difference = paired(list(zip(hits, made[-1].hits)))
-        n = len(hits)
-        interval = wilson(sum(hits), n)
-        made.append(Step(title, fmean(hits), interval, n, kind, hits, difference))
+        interval = wilson(sum(hits), len(hits))
+        made.append(Step(title, fmean(hits), interval, len(hits), role, hits, difference))
     return made
 
 
-@dataclass(frozen=True)
-class Part:
-    """問題の一部での、学習前と学習後。割合は 0 から 1。分からないものは None。"""
+def parts(case):
+    """問題の一部ごとの、(名前, 学習前の Row か None, 学習後の Row) のリスト。
 
-    name: str
-    n: int
-    before: float | None  # 学習前の、番号の確率での正解率
-    tuned: float  # 学習後の生成の正解率
-    interval: tuple  # その 95 % 区間 (下限, 上限)
-    confidence: float | None  # 学習後の確信度の平均
+    学習前に知っていたかで分けたものと、正解 (文字) が学習用の問題の正解だったかで分けたもの。
+    """
+    names, levels = known_before(case)
+    made = split(case, names, levels)
+    answers = training_answers(case.results["tuned"].training)
+    if answers:
+        unseen = [read_choice(a.correct) not in answers for a in case.answers["tuned"]]
+        made += split(case, SEEN, unseen)
+    return made
 
 
 def known_before(case):
-    """学習前に知っていたかで分けた Part のリスト。学習前の結果がなければ空。"""
+    """学習前に知っていたか: (分け方の名前, 問題ごとの、その番号)。学習前の結果がなければ空。"""
     # 順を変えた結果があれば、番号の確率で、どの順でも正解したか、一部の順か、どの順でもないか
-    levels = []
-    for same in case.orders:
-        hits = [answer.likely_hit for answer in same]
-        levels.append((not all(hits)) + (not any(hits)))
-    if levels:
-        return parts_of(case, ORDERS, levels)
-
+    if "rotations" in case.answers:
+        orders = [answer.order_hits for answer in case.answers["rotations"]]
+        return ORDERS, [(not all(hits)) + (not any(hits)) for hits in orders]
     # なければ、文字か (それもなければ) 番号の確率で正解したか
     for step in reversed(steps_of(case)):
         if step.name in (TEXT, LABEL):
-            names = (f"{step.name} 正解", f"{step.name} 不正解")
-            return parts_of(case, names, [int(not hit) for hit in step.hits])
-    return []
-
-
-def seen_answers(case):
-    """正解 (文字) が学習用の問題の正解だったかで分けた Part のリスト。分からなければ空。"""
-    answers = training_answers(case.results["tuned"].training)
-    if not answers:
-        return []
-    levels = [int(read_choice(a.correct) not in answers) for a in case.answers["tuned"]]
-    return parts_of(case, SEEN, levels)
+            return (f"{step.name} 正解", f"{step.name} 不正解"), [not hit for hit in step.hits]
+    return (), []
 
 
 def training_answers(training):
@@ -193,19 +167,16 @@ def training_answers(training):
     return answers
 
 
-def parts_of(case, names, levels):
-    """問題を分けた Part のリスト。levels[i] は、問題 i の属するものの、names での番号。"""
-    parts = []
+def split(case, names, levels):
+    """levels[i] (問題 i の属するものの、names での番号) で分けた、parts() の一部。"""
+    made = []
     for k, name in enumerate(names):
         inside = [i for i, level in enumerate(levels) if level == k]
-        if not inside:
-            continue
-        tuned = [case.answers["tuned"][i] for i in inside]
-        before = None
-        if "before" in case.answers:
-            before = mean([case.answers["before"][i] for i in inside], "likely_hit")
-        n = len(inside)
-        hits = sum(answer.hit for answer in tuned)
-        confidence = mean(tuned, "confidence")
-        parts.append(Part(name, n, before, hits / n, wilson(hits, n), confidence))
-    return parts
+        rows = {}
+        for role in ("before", "tuned"):
+            if inside and role in case.answers:
+                answers = [case.answers[role][i] for i in inside]
+                rows[role] = make_row(case.results[role], answers)
+        if rows:
+            made.append((name, rows.get("before"), rows["tuned"]))
+    return made

@@ -4,7 +4,7 @@ import shlex
 
 from quiz.scoring.rows import mean
 from quiz.scoring.statistics import paired
-from quiz.scoring.taught import SHOTS, TEXT, known_before, seen_answers, steps_of
+from quiz.scoring.taught import SEEN, SHOTS, TEXT, parts, steps_of
 from quiz.scoring.text import below, ends, grid, line, show, with_interval
 
 STEPS = "| 段 | 正解率 | 95% CI | 前の段との差 | 差の 95% CI | 結果 |"
@@ -17,9 +17,13 @@ COMMANDS = {
     "tuned": ("", "学習後の答え"),
 }
 TODO = "まだない結果と、それを作るコマンド (手順4で --config を付けたなら、それも)"
+NOT_SEEN = (
+    "正解が学習用の問題の正解にあったかは、出せません "
+    "(学習用のファイルがここにないか、学習のときと中身が違う)。"
+)
 KNOWLEDGE_LOST = "知識が消えたこと。番号で選ぶ形が身についていないだけかもしれません。"
 NOTE = """\
-差は、同じ問題での差 (この段 - 前の段)。区間は正解率が Wilson、差が Newcombe (対応のある割合の差)。
+差は、同じ問題での差 (この段 - 前の段)。区間は、正解率が Wilson、差が Bonett と Price。
 学習前の段は、下ほど公平な聞き方: 番号の確率 (書式を守れなくてよい)、順の平均 (番号の偏りをならす)、
 文字 (番号で選べなくてよい。合計では短い選択肢ほど有利なので、1 文字あたりを見る)、例つき。
 下の表の「どの順でも」は、--rotations の番号の確率での正誤。確信度が正解率より高ければ、自信過剰。
@@ -27,19 +31,27 @@ NOTE = """\
 """
 
 
-def report(case):
-    """Case 1 つの表と文を、Markdown の文字列で返す。"""
-    steps = steps_of(case)
-    n = steps[0].n
-    names = "、".join(result.name for result in case.results.values())
-    lines = [f"### 学習が教えたもの: {names} (同じ {n} 問)\n"]
-    for kind, answers in case.answers.items():
-        left = len(case.results[kind].answers) - len(answers)
+def report(cases):
+    """Case のリストから、それぞれの表と文を、Markdown の文字列で返す。"""
+    lines = []
+    for case in cases:
+        steps = steps_of(case)
+        first, *_ = case.results.values()
+        lines.append(f"### 学習が教えたもの: {first.name} (同じ {steps[0].n} 問)\n")
+        lines += grid(STEPS, [step_line(case, step) for step in steps])
+        lines += part_lines(case) + left_out(case)
+        lines += conclusions(case, steps) + missing(case, steps) + [""]
+    return "\n".join([*lines, NOTE])
+
+
+def left_out(case):
+    """ほかの結果にないので除いた問題の数の行。"""
+    lines = []
+    for role, result in case.results.items():
+        left = len(result.answers) - len(case.answers[role])
         if left:
-            lines.append(f"- {case.results[kind].name}: ほかの結果にない {left} 問を除いた\n")
-    lines += grid(STEPS, [step_line(case, step) for step in steps])
-    lines += ["", *parts(case), *conclusions(case, steps), *missing(case, steps), "", NOTE]
-    return "\n".join(lines)
+            lines.append(f"- {result.name}: ほかの結果にない {left} 問を除いた")
+    return below([], lines)
 
 
 def step_line(case, step):
@@ -51,23 +63,19 @@ def step_line(case, step):
     return line(step.name, f"{step.accuracy:.3f}", ends(step.interval), *difference, name)
 
 
-def parts(case):
+def part_lines(case):
     """問題を分けた表: 学習前に知っていたか、正解が学習用の問題の正解にあったか。"""
     if "tuned" not in case.results:
         return []
     rows = []
-    seen = seen_answers(case)
-    for part in known_before(case) + seen:
-        tuned = f"{part.tuned:.3f}"
-        confidence = show(part.confidence, "{:.3f}")
-        before = show(part.before, "{:.3f}")
-        rows.append(line(part.name, part.n, before, tuned, ends(part.interval), confidence))
-    lines = [*grid(PARTS, rows), ""]
-    if not seen:
-        lines.append(
-            "正解が学習用の問題の正解にあったかは、出せません "
-            "(学習用のファイルがここにないか、学習のときと中身が違う)。\n"
-        )
+    for name, before, tuned in parts(case):
+        likely = show(before and before.likelihood, "{:.3f}")
+        confidence = show(mean(list(tuned.answers.values()), "confidence"), "{:.3f}")
+        score = f"{tuned.score:.3f}"
+        rows.append(line(name, tuned.n, likely, score, ends(tuned.interval), confidence))
+    lines = below(grid(PARTS, []), rows)
+    if not any(name in SEEN for name, _, _ in parts(case)):
+        lines += ["", NOT_SEEN]
     return lines
 
 
@@ -101,10 +109,10 @@ def conclusions(case, steps):
         meaning = "書式だけでなく、選び方か知識も増えました。"
         unknown = "増えたのが選び方か知識か。学習前に当たらない問題も、知らなかったとは限りません。"
         if best.interval.low > chance:
-            unknown = "学習後の正解のすべてを学習が教えたこと (学習前の最も高い段も、当てずっぽうより上)。"
+            unknown = "正解のすべてを学習が教えたこと (学習前の最も高い段も、当てずっぽうより上)。"
     if not {TEXT, SHOTS} & {step.name for step in before}:
         unknown += "学習前に知っていたことは、文字でも例つきでも聞いていないので、分かりません。"
-    return [f"{versus}{meaning}\n", f"言えないこと: {unknown}\n"]
+    return ["", f"{versus}{meaning}", "", f"言えないこと: {unknown}"]
 
 
 def missing(case, steps):
@@ -113,7 +121,7 @@ def missing(case, steps):
     quiz = next(iter(case.results.values())).summary.get("quiz") or ["quiz.json"]
     options = f" --quiz {shlex.join(quiz)}" if quiz != ["quiz.json"] else ""
     lines = []
-    for kind, (given, what) in COMMANDS.items():
-        if kind not in case.results or (kind == "before" and TEXT not in names):
+    for role, (given, what) in COMMANDS.items():
+        if role not in case.results or (role == "before" and TEXT not in names):
             lines.append(f"- {what}: python run_quiz.py{given}{options}")
     return below([TODO], lines)
