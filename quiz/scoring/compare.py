@@ -6,15 +6,14 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
-from itertools import chain
 
 from quiz.files import fail
 from quiz.scoring.rows import Row
 from quiz.scoring.settings import SEED_AND_HARMLESS
 from quiz.scoring.statistics import Difference, holm, paired
 
-# 結果がこれより多い表では、組ごとの差を出さない。多くの組の補正をすると、大きな差のほかは何も
-# 言えず、いちばん上の結果は、たまたま高かっただけかもしれない
+# 結果がこれより多い表では、最良のモデルとは比べない。多くの組の補正をすると、ほとんど何も言えず、
+# いちばん上の結果は、たまたま高かっただけかもしれない
 MANY = 10
 
 
@@ -40,7 +39,7 @@ class Table:
     versus_best: dict  # {行: 最良との Comparison}
     versus_base: dict  # {行: 同じモデルの学習前との Comparison}
     pairs: list  # 比べた組のすべて。同じ組は 1 度だけ
-    crowded: bool  # 結果が MANY より多いので、比べていない
+    crowded: bool  # 結果が MANY より多いので、最良の行とは比べていない
 
 
 def make_tables(rows_of):
@@ -59,33 +58,27 @@ def make_table(title, rows):
     """行を点数の順に並べ、最良の行、同じモデルの学習前の行と比べる。公開の点数の行は比べない。"""
     rows = sorted(rows, key=lambda row: -row.score)
     own = [row for row in rows if row.result]
-    crowded = len(own) > MANY
-    compared = [] if crowded else own
 
     # 最良の行と学習前の行のほかは、どれも比べる
-    best = find_best(compared)
-    versus_best = {}
+    crowded = len(own) > MANY
+    best = None if crowded else find_best(own)
+    versus_best = {row: compare(row, best) for row in own if best not in (None, row)}
     versus_base = {}
-    for row in compared:
-        base = find_base(row, compared)
-        if best not in (None, row):
-            versus_best[row] = compare(row, best)
+    for row in own:
+        base = find_base(row, own)
         if base and not row.untrained:
             versus_base[row] = compare(row, base)
-
     # 同じ表の同じ列の中で、いくつも検定したときの補正をする
     for column in (versus_best, versus_base):
         correct(c.score for c in column.values())
         correct(c.likelihood for c in column.values())
 
     # 最良のモデルとその学習前の組は、差 (学習後 - 学習前) を 1 度だけ
-    pairs = {}
-    for c in chain(versus_best.values(), versus_base.values()):
-        pairs[frozenset((c.a, c.b))] = c
-    found = list(pairs.values())
-    if len(compared) == 2 and not found:
-        found = [compare(*compared)]
-    return Table(title, rows, best, versus_best, versus_base, found, crowded)
+    every = [*versus_best.values(), *versus_base.values()]
+    if len(own) == 2 and not every:
+        every = [compare(*own)]
+    pairs = {frozenset((c.a, c.b)): c for c in every}
+    return Table(title, rows, best, versus_best, versus_base, list(pairs.values()), crowded)
 
 
 def find_best(rows):

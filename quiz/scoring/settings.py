@@ -24,40 +24,44 @@ def training_settings(row):
         return {}
     # 学習用のファイルは、名前ではなく中身で見分ける
     digests = sorted(training["train_files"].values())
-    settings = {
-        "model": row.result.model,
-        "questions": training["questions"],
-        **training["settings"],
-        "train_files": " ".join(digest[:7] for digest in digests),
-    }
+    settings = {"questions": training["questions"], **training["settings"]}
+    settings["train_files"] = " ".join(digest[:7] for digest in digests)
     skipped = SEED_AND_HARMLESS | {"datasets"}
     return {name: value for name, value in settings.items() if name not in skipped}
 
 
 def varied(rows):
-    """学習の設定のうち、行によって違うもの。{名前: {行: 値}}。学習の記録のない行は入らない。"""
-    known = {row: training_settings(row) for row in rows}
-    known = {row: settings for row, settings in known.items() if settings}
+    """モデルと学習の設定のうち、行によって違うもの。{名前: {行: 値}}。
 
-    names = dict.fromkeys(chain(*known.values()))
-    columns = {}
-    for name in names:
-        values = {row: settings.get(name) for row, settings in known.items()}
-        if len(set(map(repr, values.values()))) > 1:
-            columns[name] = values
+    学習の記録のない行は、モデルのほかには入らない。
+    """
+    columns = {"model": {row: row.result.model for row in rows if row.result}}
+    known = {row: training_settings(row) for row in rows}
+    for name in chain(*known.values()):
+        columns[name] = {row: known[row].get(name) for row in rows if known[row]}
+
+    different = {}
+    for name, values in columns.items():
+        if len(set(map(str, values.values()))) > 1:
+            different[name] = values
     # 問題の数が違えば、学習用のファイルも違うに決まっている
-    if "questions" in columns:
-        columns.pop("train_files", None)
-    return columns
+    if "questions" in different:
+        different.pop("train_files", None)
+    return different
 
 
 def axis(rows):
-    """違う設定が数値の 1 つだけで、値が 3 つ以上あれば、(名前, {行: 値})。なければ None。"""
-    columns = varied(rows)
+    """学習した行で違うものが、数の設定 1 つだけで、値が 3 つ以上あれば、(名前, {行: 値})。
+
+    なければ None。
+    """
+    columns = varied([row for row in rows if training_settings(row)])
     if len(columns) != 1:
         return None
     name, values = columns.popitem()
-    numbers = set(values.values())
-    if len(numbers) < 3 or not all(isinstance(number, int | float) for number in numbers):
+    numbers = [value for value in values.values() if isinstance(value, int | float)]
+    # 問題の違う行の点数は、並べられない
+    questions = {row.questions for row in values}
+    if len(numbers) < len(values) or len(set(numbers)) < 3 or len(questions) > 1:
         return None
     return name, values

@@ -202,8 +202,8 @@ def crowd(rows):
             common = len(row.questions & usual)
             notes.append(f"- {row.name}: 問題がほかと違う ({row.n} 問のうち共通は {common} 問)")
     why = (
-        f"結果が {len(rows)} あるので、組ごとの差は出しません (多くの組の補正をすると、ほとんど何も"
-        "言えません)。2 つを比べるには: python analysis.py --table result-a.json result-b.json"
+        f"結果が {len(rows)} あるので、最良との比較も、組ごとの差も出しません "
+        "(多くの組の補正をすると、ほとんど何も言えません)。2 つを比べるには、その名前を書いてください。"
     )
     return ["", why, *below(["上下を比べられないもの:"], notes)]
 

@@ -45,6 +45,7 @@ def test_table(tmp_path, key):
         "Chance": "0.25",
         "vs best": "best",
         "vs base": "+45 -5 p<0.001",
+        "model": "calm",
     }
     # near は good と 0 勝 5 敗なので p = 2 × 2**-5 = 0.0625。
     # 3 つの検定のうち 2 番目に小さいので、Holm の補正で 2 倍になる。
@@ -430,7 +431,7 @@ def test_a_class(tmp_path):
     assert "学生5" in table and "学生7 (class/s30/result)" in table and "class/s25/result" in table
     assert {row["vs best"] for row in table.values()} == {"-"}
     assert "| 共通の n |" not in shown.stdout
-    assert "結果が 39 あるので、組ごとの差は出しません" in shown.stdout
+    assert "結果が 39 あるので、最良との比較も、組ごとの差も出しません" in shown.stdout
     odd = "- class/s03/result: 問題がほかと違う (3 問のうち共通は 0 問)"
     assert shown.stdout.count("問題がほかと違う") == 3 and odd in shown.stdout  # 全問と 2 つの分野
     notes = shown.stderr.splitlines()
@@ -490,11 +491,15 @@ def test_the_one_number_that_differs(tmp_path):
         settings = SETTINGS | {"lora_r": rank}
         trained(tmp_path / f"result-{rank}.json", 1, [1, 0], settings=settings)
     paths = [str(tmp_path / f"result-{rank}.json") for rank in (4, 8, 64)]
+    # 別のモデルの学習前があっても、学習した結果どうしは 1 つの設定だけが違う
+    solved(tmp_path / "result-base.json", [1, 0], None, "other")
+    paths.append(str(tmp_path / "result-base.json"))
     rows = [make_row(result, result.answers) for result in read_results(paths)[0]]
+    assert list(varied(rows)) == ["model", "lora_r"]
     name, values = axis(rows)
-    assert name == "lora_r" and [values[row] for row in rows] == [4, 8, 64]
+    assert name == "lora_r" and [values.get(row) for row in rows] == [4, 8, 64, None]
     assert axis(rows[:2]) is None
     settings = SETTINGS | {"lora_r": 64, "lr_scheduler": "linear"}
     trained(tmp_path / "result-64.json", 1, [1, 0], settings=settings)
     rows = [make_row(result, result.answers) for result in read_results(paths)[0]]
-    assert axis(rows) is None and list(varied(rows)) == ["lora_r", "lr_scheduler"]
+    assert axis(rows) is None and list(varied(rows)) == ["model", "lora_r", "lr_scheduler"]
