@@ -6,8 +6,7 @@
 """
 
 import re
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from quiz.files import fail, read_records
@@ -152,12 +151,6 @@ def read_results(paths):
             results.append(read_result(path))
         except SystemExit as stop:
             problems.append(str(stop).removeprefix("エラー: "))
-    # 同じ人の結果 (--name) がいくつかあれば、ファイルの名前も付ける
-    times = Counter(result.name for result in results)
-    for i, result in enumerate(results):
-        if times[result.name] > 1:
-            file = result.path.removesuffix(".json")
-            results[i] = replace(result, name=f"{result.name} ({file})")
     return results, problems
 
 
@@ -180,7 +173,9 @@ def read_result(path):
     if written != len(answers):
         fail(f"{path}: 記録が {len(answers)} 件で、書いたときの {written} 件と違います。{REDO}")
     # --rotations の結果は、1 問に 1 つの答えにまとめる
-    name = one_line(summary.get("name")) or path.removesuffix(".json")
+    name = path.removesuffix(".json")
+    if summary.get("name"):
+        name = f"{one_line(summary['name'])} ({name})"
     groups = rotations.group(answers)
     if groups is None:
         fail(f"{path}: 選択肢の順を変えた記録が欠けています。{REDO}")

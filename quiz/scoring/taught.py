@@ -129,46 +129,39 @@ def steps_of(case):
     return made
 
 
-def parts(case):
-    """問題の一部ごとの、(名前, 学習前の Row か None, 学習後の Row) のリスト。
-
-    学習前に知っていたかで分けたものと、正解 (文字) が学習用の問題の正解だったかで分けたもの。
-    """
-    names, levels = known_before(case)
-    made = split(case, names, levels)
-    answers = training_answers(case.results["tuned"].training)
-    if answers:
-        unseen = [read_choice(a.correct) not in answers for a in case.answers["tuned"]]
-        made += split(case, SEEN, unseen)
-    return made
-
-
 def known_before(case):
-    """学習前に知っていたか: (分け方の名前, 問題ごとの、その番号)。学習前の結果がなければ空。"""
+    """学習前に知っていたかで分けた、split() の表。学習前の結果がなければ空。"""
     # 順を変えた結果があれば、番号の確率で、どの順でも正解したか、一部の順か、どの順でもないか
     if "rotations" in case.answers:
         orders = [answer.order_hits for answer in case.answers["rotations"]]
-        return ORDERS, [(not all(hits)) + (not any(hits)) for hits in orders]
+        return split(case, ORDERS, [(not all(hits)) + (not any(hits)) for hits in orders])
     # なければ、文字か (それもなければ) 番号の確率で正解したか
     for step in reversed(steps_of(case)):
         if step.name in (TEXT, LABEL):
-            return (f"{step.name} 正解", f"{step.name} 不正解"), [not hit for hit in step.hits]
-    return (), []
+            names = (f"{step.name} 正解", f"{step.name} 不正解")
+            return split(case, names, [not hit for hit in step.hits])
+    return []
 
 
-def training_answers(training):
-    """学習用の問題の正解 (文字) の集合。ファイルがないか、学習のときと中身が違えば、空。"""
+def seen_answers(case):
+    """正解 (文字) が学習用の問題の正解だったかで分けた、split() の表。
+
+    学習用のファイルがないか、学習のときと中身が違えば、空。
+    """
     answers = set()
-    for path, digest in (training.get("train_files") or {}).items():
+    for path, digest in case.results["tuned"].training.get("train_files", {}).items():
         if file_digest(path) != digest:
-            return set()
-        for question in read_converted(path, REMAKE):
-            answers.add(question.choices[question.label])
-    return answers
+            return []
+        answers |= {question.choices[question.label] for question in read_converted(path, REMAKE)}
+    unseen = [read_choice(answer.correct) not in answers for answer in case.answers["tuned"]]
+    return split(case, SEEN, unseen) if answers else []
 
 
 def split(case, names, levels):
-    """levels[i] (問題 i の属するものの、names での番号) で分けた、parts() の一部。"""
+    """問題の一部ごとの、(名前, 学習前の Row か None, 学習後の Row) のリスト。
+
+    levels[i] は、問題 i の属するものの、names での番号。
+    """
     made = []
     for k, name in enumerate(names):
         inside = [i for i, level in enumerate(levels) if level == k]

@@ -4,10 +4,10 @@ import shlex
 
 from quiz.scoring.rows import mean
 from quiz.scoring.statistics import paired
-from quiz.scoring.taught import SEEN, SHOTS, TEXT, parts, steps_of
+from quiz.scoring.taught import SHOTS, TEXT, known_before, seen_answers, steps_of
 from quiz.scoring.text import below, ends, grid, line, show, with_interval
 
-STEPS = "| 段 | 正解率 | 95% CI | 前の段との差 | 差の 95% CI | 結果 |"
+STEPS = "| 段 | 正解率 | 95% CI | 前の段との差 | 差の 95% CI | 結果 (その問題の数) |"
 PARTS = "| 問題 | n | 学習前 番号の確率 | 学習後 生成 | その 95% CI | 学習後 確信度の平均 |"
 # 役ごとの、結果を作るコマンドの引数と、それで分かること
 COMMANDS = {
@@ -39,19 +39,8 @@ def report(cases):
         first, *_ = case.results.values()
         lines.append(f"### 学習が教えたもの: {first.name} (同じ {steps[0].n} 問)\n")
         lines += grid(STEPS, [step_line(case, step) for step in steps])
-        lines += part_lines(case) + left_out(case)
-        lines += conclusions(case, steps) + missing(case, steps) + [""]
+        lines += part_lines(case) + conclusions(case, steps) + missing(case, steps) + [""]
     return "\n".join([*lines, NOTE])
-
-
-def left_out(case):
-    """ほかの結果にないので除いた問題の数の行。"""
-    lines = []
-    for role, result in case.results.items():
-        left = len(result.answers) - len(case.answers[role])
-        if left:
-            lines.append(f"- {result.name}: ほかの結果にない {left} 問を除いた")
-    return below([], lines)
 
 
 def step_line(case, step):
@@ -59,8 +48,9 @@ def step_line(case, step):
     difference = ["-", "-"]
     if step.difference:
         difference = with_interval(step.difference)
-    name = case.results[step.role].name
-    return line(step.name, f"{step.accuracy:.3f}", ends(step.interval), *difference, name)
+    result = case.results[step.role]
+    source = f"{result.name} ({len(result.answers)} 問)"
+    return line(step.name, f"{step.accuracy:.3f}", ends(step.interval), *difference, source)
 
 
 def part_lines(case):
@@ -68,15 +58,14 @@ def part_lines(case):
     if "tuned" not in case.results:
         return []
     rows = []
-    for name, before, tuned in parts(case):
+    seen = seen_answers(case)
+    for name, before, tuned in known_before(case) + seen:
         likely = show(before and before.likelihood, "{:.3f}")
         confidence = show(mean(list(tuned.answers.values()), "confidence"), "{:.3f}")
         score = f"{tuned.score:.3f}"
         rows.append(line(name, tuned.n, likely, score, ends(tuned.interval), confidence))
     lines = below(grid(PARTS, []), rows)
-    if not any(name in SEEN for name, _, _ in parts(case)):
-        lines += ["", NOT_SEEN]
-    return lines
+    return lines if seen else [*lines, "", NOT_SEEN]
 
 
 def conclusions(case, steps):
@@ -86,17 +75,19 @@ def conclusions(case, steps):
     if not before or not tuned:
         return []
     # 学習前の最も高い段と比べる。最も高いものを選ぶ分だけ、学習前に有利になる
+    after, *_ = tuned
     best = max(before, key=lambda step: step.accuracy)
-    gain = paired(list(zip(tuned[0].hits, best.hits)))
+    gain = paired(list(zip(after.hits, best.hits)))
+    difference, interval = with_interval(gain)
     low, high = gain.interval
     versus = (
-        f"意味: {tuned[0].name} と、学習前の最も高い段「{best.name}」({best.accuracy:.3f}) の差は "
-        f"{gain.difference:+.3f} ({low:+.3f} から {high:+.3f})。"
+        f"意味: {after.name} と、学習前の最も高い段「{best.name}」({best.accuracy:.3f}) の差は "
+        f"{difference} ({interval})。"
     )
 
     # 当てずっぽうと区別できなければ、そのほかは言えない
     chance = mean(case.answers["tuned"], "chance") or 0
-    if tuned[0].interval.low <= chance:
+    if after.interval.low <= chance:
         meaning = "学習後の正解率は当てずっぽうと区別できず、選べるようになったとは言えません。"
         unknown = KNOWLEDGE_LOST
     elif high < 0:

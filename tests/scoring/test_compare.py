@@ -428,7 +428,8 @@ def test_a_class(tmp_path):
     shown = step("analysis", "--table", "class", cwd=tmp_path, status=1)
     table = table_of(shown.stdout, "quiz")
     assert len(table) == 39 and list(table)[0] == "class/s39/result"
-    assert "学生5" in table and "学生7 (class/s30/result)" in table and "class/s25/result" in table
+    assert "学生5 (class/s05/result)" in table and "class/s25/result" in table
+    assert "学生7 (class/s07/result)" in table and "学生7 (class/s30/result)" in table
     assert {row["vs best"] for row in table.values()} == {"-"}
     assert "| 共通の n |" not in shown.stdout
     assert "結果が 39 あるので、最良との比較も、組ごとの差も出しません" in shown.stdout

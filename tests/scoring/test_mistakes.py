@@ -94,5 +94,5 @@ def test_number_and_text(tmp_path):
     write_result(tmp_path / "result.json", records)
     out = step("analysis", "--errors", cwd=tmp_path).stdout
     assert "番号だけが正解 1、文字だけが正解 1、どちらも不正解 1" in out
-    assert "番号と文字の一致する回答: 20.0 % (番号の読み取れた 5 問のうち 1 問)" in out
+    assert "番号と文字: 一致 20.0 % (番号の読み取れた 5 問のうち 1 問)。食い違い 3 問: " in out
     assert read_choice("2: ク: リ") == "ク: リ" and read_choice("クリオネ") == ""

@@ -234,7 +234,7 @@ def test_only_common_questions_of_the_same_model(tmp_path):
     tuned = read(tmp_path / "result.json")[:25]
     hits = sum(r["output"][0] == r["correct_answer"][0] for r in tuned)
     shown = rows_of(out)
-    assert "(同じ 25 問)" in out and "- result: ほかの結果にない 35 問を除いた" in out
+    assert "(同じ 25 問)" in out and shown["学習後 生成"][-1] == "result (60 問)"
     assert shown["学習後 生成"][0] == f"{hits / 25:.3f}" and "学習前 例つきの生成" not in shown
 
 
