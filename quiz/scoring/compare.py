@@ -62,10 +62,12 @@ def make_table(title, rows):
     # 最良の行と学習前の行のほかは、どれも比べる
     crowded = len(own) > MANY
     best = None if crowded else find_best(own)
-    versus_best = {row: compare(row, best) for row in own if best not in (None, row)}
+    versus_best = {}
     versus_base = {}
     for row in own:
         base = find_base(row, own)
+        if best not in (None, row):
+            versus_best[row] = compare(row, best)
         if base and not row.untrained:
             versus_base[row] = compare(row, base)
     # 同じ表の同じ列の中で、いくつも検定したときの補正をする
@@ -74,11 +76,21 @@ def make_table(title, rows):
         correct(c.likelihood for c in column.values())
 
     # 最良のモデルとその学習前の組は、差 (学習後 - 学習前) を 1 度だけ
-    every = [*versus_best.values(), *versus_base.values()]
-    if len(own) == 2 and not every:
-        every = [compare(*own)]
-    pairs = {frozenset((c.a, c.b)): c for c in every}
-    return Table(title, rows, best, versus_best, versus_base, list(pairs.values()), crowded)
+    pairs = {}
+    for c in (*versus_best.values(), *versus_base.values()):
+        pairs[frozenset((c.a, c.b))] = c
+    found = list(pairs.values())
+    if len(own) == 2 and not found:
+        found = [compare(*own)]
+    return Table(
+        title=title,
+        rows=rows,
+        best=best,
+        versus_best=versus_best,
+        versus_base=versus_base,
+        pairs=found,
+        crowded=crowded,
+    )
 
 
 def find_best(rows):
@@ -112,10 +124,11 @@ def compare(a, b):
     likelihood = paired([(x.likely_hit, y.likely_hit) for x, y in both])
 
     # 比べていない問題があれば、そのわけ。選択肢の違う quiz.json の問題は、qid が同じでも別
-    left = [row.n - len(common) for row in (a, b)]
+    only_a = a.n - len(common)
+    only_b = b.n - len(common)
     note = ""
-    if any(left):
-        note = f"共通でない問題 (前の {left[0]} 問、後の {left[1]} 問) を除いた"
+    if only_a or only_b:
+        note = f"共通でない問題 (前の {only_a} 問、後の {only_b} 問) を除いた"
     if not common:
         note = "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
         if a.result.way != b.result.way:

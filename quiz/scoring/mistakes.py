@@ -80,9 +80,10 @@ def agreement(answers):
     split = [a for a in answers if a.said not in (None, a.answered)]
     number = sum(a.hit for a in split)
     text = sum(a.said == a.label for a in split)
+    neither = len(split) - number - text
     return (
         f"一致 {rate} (番号の読み取れた {len(read)} 問のうち {same} 問)。食い違い {len(split)} 問: "
-        f"番号だけが正解 {number}、文字だけが正解 {text}、どちらも不正解 {len(split) - number - text}"
+        f"番号だけが正解 {number}、文字だけが正解 {text}、どちらも不正解 {neither}"
     )
 
 

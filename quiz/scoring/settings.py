@@ -22,12 +22,13 @@ def training_settings(row):
     training = row.result.training if row.result else {}
     if not training.get("train_files"):
         return {}
+    settings = {"questions": training["questions"], **training["settings"]}
     # 学習用のファイルは、名前ではなく中身で見分ける
     digests = sorted(training["train_files"].values())
-    settings = {"questions": training["questions"], **training["settings"]}
     settings["train_files"] = " ".join(digest[:7] for digest in digests)
-    skipped = SEED_AND_HARMLESS | {"datasets"}
-    return {name: value for name, value in settings.items() if name not in skipped}
+    for name in ("datasets", *SEED_AND_HARMLESS):
+        settings.pop(name, None)
+    return settings
 
 
 def varied(rows):

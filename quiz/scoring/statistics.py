@@ -29,8 +29,13 @@ def paired(pairs):
     n = len(pairs)
     won = pairs.count((True, False))
     lost = pairs.count((False, True))
-    interval = paired_interval(won, lost, n)
-    return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost))
+    return Difference(
+        won=won,
+        lost=lost,
+        difference=(won - lost) / n,
+        interval=paired_interval(won, lost, n),
+        p=mcnemar(won, lost),
+    )
 
 
 def wilson(hits, n):
@@ -59,7 +64,8 @@ def paired_interval(won, lost, n):
     mine = (won + 1) / (n + 2)
     other = (lost + 1) / (n + 2)
     middle = mine - other
-    half = Z * math.sqrt((mine + other - middle**2) / (n + 2))
+    variance = mine + other - middle**2
+    half = Z * math.sqrt(variance / (n + 2))
     return max(-1.0, middle - half), min(1.0, middle + half)
 
 

@@ -85,19 +85,20 @@ def make_case(anchor, results, marked):
 
     marked は {結果のファイル: {問題の印: 答え}}。
     """
-    common = marked[anchor.path].keys()
-
-    def closeness(result):
-        # 同じだけあれば、文字の確率のあるもの
-        return len(common & marked[result.path].keys()), bool(result.summary.get("by_text"))
-
     chosen = {role_of(anchor): anchor}
+    common = set(marked[anchor.path])
+    # 共通の問題が同じだけあれば、文字の確率のあるもの
+    same_model = [result for result in results if result.model == anchor.model]
+    same_model.sort(key=lambda result: not result.summary.get("by_text"))
     for role in ("before", "rotations", "shots"):
-        same = [r for r in results if role_of(r) == role and r.model == anchor.model]
-        best = max(same, key=closeness, default=None)
-        if role not in chosen and best and closeness(best)[0]:
+        found = [result for result in same_model if role_of(result) == role]
+        if role in chosen or not found:
+            continue
+        best = max(found, key=lambda result: len(common & marked[result.path].keys()))
+        shared = common & marked[best.path].keys()
+        if shared:
             chosen[role] = best
-            common = common & marked[best.path].keys()
+            common = shared
 
     # どの役も、同じ問題を同じ順に
     keys = [key for key in marked[anchor.path] if key in common]
@@ -124,8 +125,10 @@ def steps_of(case):
         difference = None
         if made:
             difference = paired(list(zip(hits, made[-1].hits)))
-        interval = wilson(sum(hits), len(hits))
-        made.append(Step(title, fmean(hits), interval, len(hits), role, hits, difference))
+        n = len(hits)
+        interval = wilson(sum(hits), n)
+        step = Step(title, fmean(hits), interval, n, role, hits, difference)
+        made.append(step)
     return made
 
 
@@ -133,8 +136,11 @@ def known_before(case):
     """学習前に知っていたかで分けた、split() の表。学習前の結果がなければ空。"""
     # 順を変えた結果があれば、番号の確率で、どの順でも正解したか、一部の順か、どの順でもないか
     if "rotations" in case.answers:
-        orders = [answer.order_hits for answer in case.answers["rotations"]]
-        return split(case, ORDERS, [(not all(hits)) + (not any(hits)) for hits in orders])
+        levels = []
+        for answer in case.answers["rotations"]:
+            hits = answer.order_hits
+            levels.append((not all(hits)) + (not any(hits)))
+        return split(case, ORDERS, levels)
     # なければ、文字か (それもなければ) 番号の確率で正解したか
     for step in reversed(steps_of(case)):
         if step.name in (TEXT, LABEL):
@@ -152,7 +158,8 @@ def seen_answers(case):
     for path, digest in case.results["tuned"].training.get("train_files", {}).items():
         if file_digest(path) != digest:
             return []
-        answers |= {question.choices[question.label] for question in read_converted(path, REMAKE)}
+        for question in read_converted(path, REMAKE):
+            answers.add(question.choices[question.label])
     unseen = [read_choice(answer.correct) not in answers for answer in case.answers["tuned"]]
     return split(case, SEEN, unseen) if answers else []
 
