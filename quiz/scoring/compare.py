@@ -104,10 +104,15 @@ def find_best(rows):
 
 
 def find_base(row, rows):
-    """同じモデルの学習前の行のうち、row と同じ問題が最も多いもの。なければ None。"""
-    model = row.result.model
-    bases = [base for base in rows if base.untrained and base.result.model == model]
-    return max(bases, key=lambda base: len(base.questions & row.questions), default=None)
+    """同じモデルの学習前の行のうち、解き方が同じで、同じ問題が最も多いもの。なければ None。"""
+    result = row.result
+    bases = [base for base in rows if base.untrained and base.result.model == result.model]
+
+    # 例を見せた (--shots) 学習前とは、ほかになければ比べる
+    def closeness(base):
+        return base.result.way == result.way, len(base.questions & row.questions)
+
+    return max(bases, key=closeness, default=None)
 
 
 def compare(a, b):

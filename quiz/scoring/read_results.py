@@ -223,7 +223,7 @@ def grade(record):
         raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
     # 文字の対数確率。選択肢ごとに 1 つ
     log_probs = record.get("text_log_probs")
-    if log_probs is not None and [p <= 0 for p in log_probs] != [True] * len(lines):
+    if log_probs is not None and [p < 1 for p in log_probs] != [True] * len(lines):
         raise ValueError("text_log_probs が、選択肢ごとの対数確率のリストではありません")
 
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る

@@ -25,6 +25,7 @@ STEPS = (
     ("before", "text_sum_hit", "学習前 文字 (合計)"),
     ("shots", "hit", SHOTS),
     ("shots", "likely_hit", "学習前 例つきの番号の確率"),
+    ("shots", "text_hit", "学習前 例つきの文字 (1 文字あたり)"),
     ("tuned", "hit", "学習後 生成"),
     ("tuned", "likely_hit", "学習後 番号の確率"),
     ("tuned", "text_hit", "学習後 文字 (1 文字あたり)"),

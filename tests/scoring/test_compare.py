@@ -504,3 +504,15 @@ def test_the_one_number_that_differs(tmp_path):
     trained(tmp_path / "result-64.json", 1, [1, 0], settings=settings)
     rows = [make_row(result, result.answers) for result in read_results(paths)[0]]
     assert axis(rows) is None and list(varied(rows)) == ["model", "lora_r", "lr_scheduler"]
+
+
+def test_base_is_the_one_asked_in_the_same_way(tmp_path):
+    """学習前に例を見せた結果 (--shots) が高くても、vs base は、例のない学習前との比較。"""
+    solved(tmp_path / "result-base.json", [0] * 20, None)
+    solved(tmp_path / "result-base-shots4.json", [1] * 8 + [0] * 12, None, summary={"shots": 4})
+    solved(tmp_path / "result.json", [1] * 20)
+    table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
+    assert table["result"]["vs base"].startswith("+20 -0 ")
+    (tmp_path / "result-base.json").unlink()
+    table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
+    assert table["result"]["vs base"].startswith("+12 -0 ")

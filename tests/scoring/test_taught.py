@@ -41,8 +41,6 @@ def answered(path, asked, accuracy, readable=1.0, adapter=None, by_text=False, *
         made = record_of(q, output, probs)
         if by_text:
             made["text_log_probs"] = [-9 * rng.random() - len(c) for c in q.choices]
-        if summary.get("shots"):
-            made["prompt"] = "例\n" + made["prompt"]
         records.append(made)
     write_result(path, records, model="m", adapter=adapter, quiz=["quiz.json"], **summary)
     return records
