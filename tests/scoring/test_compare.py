@@ -489,7 +489,7 @@ def test_questions_that_only_one_side_has(tmp_path):
 def test_the_one_number_that_differs(tmp_path):
     """違う設定が 1 つの数だけで、値が 3 つあれば、図の横軸になる。"""
     for rank in (4, 8, 64):
-        settings = SETTINGS | {"lora_r": rank}
+        settings = SETTINGS | {"lora_r": rank, "lora_alpha": 16}
         trained(tmp_path / f"result-{rank}.json", 1, [1, 0], settings=settings)
     paths = [str(tmp_path / f"result-{rank}.json") for rank in (4, 8, 64)]
     # 別のモデルの学習前があっても、学習した結果どうしは 1 つの設定だけが違う
@@ -500,10 +500,10 @@ def test_the_one_number_that_differs(tmp_path):
     name, values = axis(rows)
     assert name == "lora_r" and [values.get(row) for row in rows] == [4, 8, 64, None]
     assert axis(rows[:2]) is None
-    settings = SETTINGS | {"lora_r": 64, "lr_scheduler": "linear"}
+    settings = SETTINGS | {"lora_r": 64, "lora_alpha": 128}
     trained(tmp_path / "result-64.json", 1, [1, 0], settings=settings)
     rows = [make_row(result, result.answers) for result in read_results(paths)[0]]
-    assert axis(rows) is None and list(varied(rows)) == ["model", "lora_r", "lr_scheduler"]
+    assert axis(rows) is None and list(varied(rows)) == ["model", "lora_r", "lora_alpha"]
 
 
 def test_base_is_the_one_asked_in_the_same_way(tmp_path):

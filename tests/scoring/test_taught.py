@@ -118,7 +118,8 @@ def recounted(work):
 def test_every_number_is_recounted(tmp_path):
     """段の正解率、区間、前の段との差。"""
     all_results(tmp_path)
-    shown = rows_of(step("analysis", "--taught", cwd=tmp_path).stdout)
+    out = step("analysis", "--taught", cwd=tmp_path).stdout
+    shown = rows_of(out)
     expected = recounted(tmp_path)
     assert [name for name in shown if name in STEPS] == list(STEPS)
     before = None
@@ -138,6 +139,11 @@ def test_every_number_is_recounted(tmp_path):
             low, high = mean - 1.959964 * spread**0.5, mean + 1.959964 * spread**0.5
             assert (difference, ends) == (f"{gain:+.3f}", f"{low:+.3f} から {high:+.3f}")
         before = hits
+    # 意味の文は、学習前の最も高い段との差を言う
+    *earlier, tuned, _ = expected.items()
+    name, best = max(earlier, key=lambda step: sum(step[1]))
+    gain = (sum(tuned[1]) - sum(best)) / len(best)
+    assert f"「{name}」({sum(best) / len(best):.3f}) の差は {gain:+.3f} (" in out
     assert len({tuple(hits) for hits in expected.values()}) > 6  # 段の取り違えが見える
 
 
@@ -277,6 +283,7 @@ def test_not_asked_what_was_known(tmp_path):
     scored(tmp_path / "result.json", [1] * 95 + [0] * 5, "./out")
     out = step("analysis", "--taught", cwd=tmp_path).stdout
     assert "文字でも例つきでも聞いていないので、分かりません" in out
+    assert "python run_quiz.py --base --by-text\n" in out
 
 
 def test_nothing_to_show(tmp_path):
