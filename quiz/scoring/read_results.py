@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quiz.files import fail, read_records
-from quiz.prompt import likely_label, read_choice, read_label
+from quiz.prompt import likely_label, likely_text, read_choice, read_label
 from quiz.questions.converted import kind_of
 from quiz.scoring import rotations
 
@@ -74,13 +74,8 @@ class GradedAnswer:
     @property
     def text_hit(self):
         """文字の対数確率が、1 文字あたりで最大の選択肢が正解か。記録がなければ None。"""
-        # 合計では、短い選択肢ほど有利になる
-        if self.text_log_probs is None:
-            return None
-        scores = []
-        for line, log_prob in zip(self.lines, self.text_log_probs):
-            scores.append(log_prob / (len(read_choice(line)) or 1))
-        return likely_label(scores) == self.label
+        choices = [read_choice(line) for line in self.lines]
+        return self.text_log_probs and likely_text(self.text_log_probs, choices) == self.label
 
     @property
     def text_sum_hit(self):
@@ -222,8 +217,8 @@ def grade(record):
     if probs is not None and not (label < len(probs) and all(0 <= p < 2 for p in probs)):
         raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
     # 文字の対数確率。選択肢ごとに 1 つ
-    log_probs = record.get("text_log_probs")
-    if log_probs is not None and [p < 1 for p in log_probs] != [True] * len(lines):
+    log_probs = record.get("text_log_probs") or None
+    if log_probs and [p < 1 for p in log_probs] != [True] * len(lines):
         raise ValueError("text_log_probs が、選択肢ごとの対数確率のリストではありません")
 
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る

@@ -392,7 +392,7 @@ def test_settings_that_differ_are_columns(tmp_path):
         (SETTINGS | {"learning_rate": 0.1}, {}, "learning_rate"),
         (SETTINGS, {"questions": 20, "digest": "d2"}, "questions"),
         (SETTINGS, {"digest": "d2"}, "train_files"),
-        (SETTINGS | {"gradient_checkpointing": True}, {}, "gradient_checkpointing"),
+        (SETTINGS | {"lr_scheduler": "linear", "gradient_checkpointing": True}, {}, "lr_scheduler"),
     ],
 )
 def test_which_setting_differs(settings, changes, name, tmp_path):
