@@ -13,17 +13,17 @@ from quiz.questions.converted import read_converted
 from quiz.scoring.rows import make_row, mark
 from quiz.scoring.statistics import Difference, paired, wilson
 
-LABEL = "学習前 番号の確率"
+# 番号で聞く段。ほかの学習前の段は、番号で選べなくてもよい
+BY_NUMBER = ("学習前 生成", "学習前 番号の確率", "学習前 順の平均")
 TEXT = "学習前 文字 (1 文字あたり)"
-SHOTS = "学習前 例つきの生成"
 # 段の順: (役, 正誤の項目, 名前)。役は role_of() の返すもの
 STEPS = (
-    ("before", "hit", "学習前 生成"),
-    ("before", "likely_hit", LABEL),
-    ("rotations", "hit", "学習前 順の平均"),
+    ("before", "hit", BY_NUMBER[0]),
+    ("before", "likely_hit", BY_NUMBER[1]),
+    ("rotations", "hit", BY_NUMBER[2]),
     ("before", "text_hit", TEXT),
     ("before", "text_sum_hit", "学習前 文字 (合計)"),
-    ("shots", "hit", SHOTS),
+    ("shots", "hit", "学習前 例つきの生成"),
     ("shots", "likely_hit", "学習前 例つきの番号の確率"),
     ("shots", "text_hit", "学習前 例つきの文字 (1 文字あたり)"),
     ("tuned", "hit", "学習後 生成"),
@@ -144,7 +144,7 @@ def known_before(case):
         return split(case, ORDERS, levels)
     # なければ、文字か (それもなければ) 番号の確率で正解したか
     for step in reversed(steps_of(case)):
-        if step.name in (TEXT, LABEL):
+        if step.name in (TEXT, BY_NUMBER[1]):
             names = (f"{step.name} 正解", f"{step.name} 不正解")
             return split(case, names, [not hit for hit in step.hits])
     return []

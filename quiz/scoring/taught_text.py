@@ -4,7 +4,7 @@ import shlex
 
 from quiz.scoring.rows import mean
 from quiz.scoring.statistics import paired
-from quiz.scoring.taught import SHOTS, TEXT, known_before, seen_answers, steps_of
+from quiz.scoring.taught import BY_NUMBER, TEXT, known_before, seen_answers, steps_of
 from quiz.scoring.text import below, ends, grid, line, show, with_interval
 
 STEPS = "| 段 | 正解率 | 95% CI | 前の段との差 | 差の 95% CI | 結果 (その問題の数) |"
@@ -21,7 +21,18 @@ NOT_SEEN = (
     "正解が学習用の問題の正解にあったかは、出せません "
     "(学習用のファイルがここにないか、学習のときと中身が違う)。"
 )
-KNOWLEDGE_LOST = "知識が消えたこと。番号で選ぶ形が身についていないだけかもしれません。"
+# 学習前より高いとき、区別できないとき、低いときの意味
+CHOOSING = (
+    "で、学習は書式のほかに、番号で選ぶことも教えました。",
+    "で、学習が書式のほかに、番号で選ぶことを教えたとは言えません。",
+    "で、番号で選ぶ力は、学習前より下がりました。",
+)
+KNOWLEDGE = (
+    "ですが、増えたのが知識かは分かりません (学習前に当たらない問題も、知らないとは限りません)。",
+    "なので、知識が増えたとは言えません (学習前も、聞き方を変えればここまで選べました)。",
+    "ですが、知識が消えたとは言えません (番号で選ぶ形が身についていないだけかもしれません)。",
+)
+NOT_ASKED = "知識が増えたか。学習前に、文字でも例つきでも聞いていません (番号で選べないだけかも)。"
 NOTE = """\
 差は、同じ問題での差 (この段 - 前の段)。区間は、正解率が Wilson、差が Bonett と Price。
 学習前の段は、下ほど公平な聞き方: 番号の確率 (書式を守れなくてよい)、順の平均 (番号の偏りをならす)、
@@ -70,40 +81,41 @@ def part_lines(case):
 
 def conclusions(case, steps):
     """表の意味の 1 文と、言えないことの 1 文。学習前か学習後の結果がなければ空。"""
-    before = [step for step in steps if step.role != "tuned"]
+    by_number = [step for step in steps if step.name in BY_NUMBER]
+    knew = [step for step in steps if step.role != "tuned" and step not in by_number]
     tuned = [step for step in steps if step.role == "tuned"]
-    if not before or not tuned:
+    if not tuned or not by_number + knew:
         return []
-    # 学習前の最も高い段と比べる。最も高いものを選ぶ分だけ、学習前に有利になる
-    after, *_ = tuned
+    # 書式と選び方: 学習前に、番号で聞いた段と比べる
+    lines = []
+    chance = mean(case.answers["tuned"], "chance") or 0
+    if tuned[0].interval.low <= chance:
+        lines += ["", f"意味: {tuned[0].name} は当てずっぽう ({chance:.2f}) と区別できません。"]
+    elif by_number:
+        lines += ["", f"意味: {verdict(tuned[0], by_number, CHOOSING)}"]
+    # 知識: 番号で選べなくてもよい聞き方と比べる
+    unknown = NOT_ASKED
+    if knew:
+        unknown = verdict(tuned[0], knew, KNOWLEDGE)
+    return [*lines, "", f"言えないこと: {unknown}"]
+
+
+def verdict(after, before, meanings):
+    """before のうち最も高い段と after の差と、その意味 (meanings の 1 つ) の文。"""
+    # 最も高いものを選ぶ分だけ、学習前に有利になる
     best = max(before, key=lambda step: step.accuracy)
     gain = paired(list(zip(after.hits, best.hits)))
-    difference, interval = with_interval(gain)
     low, high = gain.interval
-    versus = (
-        f"意味: {after.name} と、学習前の最も高い段「{best.name}」({best.accuracy:.3f}) の差は "
-        f"{difference} ({interval})。"
-    )
-
-    # 当てずっぽうと区別できなければ、そのほかは言えない
-    chance = mean(case.answers["tuned"], "chance") or 0
-    if after.interval.low <= chance:
-        meaning = "学習後の正解率は当てずっぽうと区別できず、選べるようになったとは言えません。"
-        unknown = KNOWLEDGE_LOST
+    meaning = meanings[1]
+    if low > 0:
+        meaning = meanings[0]
     elif high < 0:
-        meaning = "学習は書式を教えましたが、学習前に選べた問題を、番号では答えられていません。"
-        unknown = KNOWLEDGE_LOST
-    elif low <= 0:
-        meaning = "区別できないので、生成の正解率が上がっていても、書式と聞き方で説明できます。"
-        unknown = f"何も教えなかったこと。{best.n} 問では、小さな差は見えません。"
-    else:
-        meaning = "書式だけでなく、選び方か知識も増えました。"
-        unknown = "増えたのが選び方か知識か。学習前に当たらない問題も、知らなかったとは限りません。"
-        if best.interval.low > chance:
-            unknown = "正解のすべてを学習が教えたこと (学習前の最も高い段も、当てずっぽうより上)。"
-    if not {TEXT, SHOTS} & {step.name for step in before}:
-        unknown += "学習前に知っていたことは、文字でも例つきでも聞いていないので、分かりません。"
-    return ["", f"{versus}{meaning}", "", f"言えないこと: {unknown}"]
+        meaning = meanings[2]
+    difference, interval = with_interval(gain)
+    return (
+        f"「{after.name}」と「{best.name}」({best.accuracy:.3f}) の差は "
+        f"{difference} ({interval}) {meaning}"
+    )
 
 
 def missing(case, steps):

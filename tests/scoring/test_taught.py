@@ -139,11 +139,14 @@ def test_every_number_is_recounted(tmp_path):
             low, high = mean - 1.959964 * spread**0.5, mean + 1.959964 * spread**0.5
             assert (difference, ends) == (f"{gain:+.3f}", f"{low:+.3f} から {high:+.3f}")
         before = hits
-    # 意味の文は、学習前の最も高い段との差を言う
-    *earlier, tuned, _ = expected.items()
-    name, best = max(earlier, key=lambda step: sum(step[1]))
-    gain = (sum(tuned[1]) - sum(best)) / len(best)
-    assert f"「{name}」({sum(best) / len(best):.3f}) の差は {gain:+.3f} (" in out
+    # 2 つの文は、学習前に番号で聞いた最も高い段と、ほかの聞き方の最も高い段との差を言う
+    items = list(expected.items())
+    tuned = sum(expected["学習後 生成"])
+    for start, earlier in (("意味: ", items[:3]), ("言えないこと: ", items[3:7])):
+        name, best = max(earlier, key=lambda item: sum(item[1]))
+        gain = (tuned - sum(best)) / 60
+        said = next(line for line in out.splitlines() if line.startswith(start))
+        assert f"「{name}」({sum(best) / 60:.3f}) の差は {gain:+.3f} (" in said
     assert len({tuple(hits) for hits in expected.values()}) > 6  # 段の取り違えが見える
 
 
@@ -251,30 +254,34 @@ def scored(path, hits, adapter=None, **summary):
     write_result(path, records, model="m", adapter=adapter, quiz=["quiz.json"], **summary)
 
 
+LOW = [1] * 25 + [0] * 75
+SOME = [1] * 60 + [0] * 40
+MOST = [1] * 95 + [0] * 5
+
+
 @pytest.mark.parametrize(
-    "before, after, meaning, unknown",
+    "number, shots, after, meaning, unknown",
     [
-        ([1] * 60 + [0] * 40, [1] * 27 + [0] * 73, "当てずっぽうと区別できず", "知識が消えたこと"),
-        ([1] * 60 + [0] * 40, [1] * 95 + [0] * 5, "選び方か知識も増えました", "正解のすべて"),
-        ([1] * 25 + [0] * 75, [1] * 95 + [0] * 5, "選び方か知識も増えました", "選び方か知識か"),
-        ([1] * 60 + [0] * 40, [0] * 2 + [1] * 60 + [0] * 38, "区別できない", "小さな差"),
-        (
-            [1] * 80 + [0] * 20,
-            [0] * 40 + [1] * 60,
-            "番号では答えられていません",
-            "知識が消えたこと",
-        ),
+        (LOW, SOME, LOW, "当てずっぽう (0.25) と区別できません", "知識が消えたとは言えません"),
+        (LOW, LOW, MOST, "番号で選ぶことも教えました", "増えたのが知識かは分かりません"),
+        (LOW, MOST[::-1], MOST, "番号で選ぶことも教えました", "知識が増えたとは言えません"),
+        (SOME, MOST, SOME[::-1], "番号で選ぶことを教えたとは言え", "知識が消えたとは言えません"),
+        (MOST, MOST, SOME, "学習前より下がりました", "知識が消えたとは言えません"),
     ],
 )
-def test_two_sentences(before, after, meaning, unknown, tmp_path):
+def test_two_sentences(number, shots, after, meaning, unknown, tmp_path):
     """意味と、言えないことは、数しだい。当てずっぽうは 0.25。"""
-    scored(tmp_path / "result-base-shots4.json", before, shots=4)
+    scored(tmp_path / "result-base.json", number)
+    scored(tmp_path / "result-base-shots4.json", shots, shots=4)
     scored(tmp_path / "result.json", after, "./out")
     lines = step("analysis", "--taught", cwd=tmp_path).stdout.splitlines()
     said = [line for line in lines if line.startswith(("意味: ", "言えないこと: "))]
     assert len(said) == 2 and meaning in said[0] and unknown in said[1]
-    assert "聞いていないので" not in said[1]  # 例つきで聞いた
-    assert f"({sum(before) / 100:.3f})" in said[0]
+    if after != LOW:
+        gain = (sum(after) - sum(number)) / 100
+        assert f"({sum(number) / 100:.3f}) の差は {gain:+.3f} (" in said[0]
+    gain = (sum(after) - sum(shots)) / 100
+    assert f"「学習前 例つきの生成」({sum(shots) / 100:.3f}) の差は {gain:+.3f} (" in said[1]
 
 
 def test_not_asked_what_was_known(tmp_path):
@@ -282,7 +289,7 @@ def test_not_asked_what_was_known(tmp_path):
     scored(tmp_path / "result-base.json", [1] * 60 + [0] * 40)
     scored(tmp_path / "result.json", [1] * 95 + [0] * 5, "./out")
     out = step("analysis", "--taught", cwd=tmp_path).stdout
-    assert "文字でも例つきでも聞いていないので、分かりません" in out
+    assert "言えないこと: 知識が増えたか。学習前に、文字でも例つきでも聞いていません" in out
     assert "python run_quiz.py --base --by-text\n" in out
 
 
