@@ -1,7 +1,7 @@
 """学習が何を教えたか: 学習前のモデルへの聞き方を 1 段ずつ公平にして、学習後と比べる。
 
 学習前の生成 → 番号の確率 (書式を守れなくてもよい) → 順の平均 (番号の偏りをならす) →
-選択肢の文字や、例を見せたとき (番号で選べなくてもよい) → 学習後。どの段も、同じ問題で比べる。
+例を見せたときや、選択肢の文字 (番号で選べなくてもよい) → 学習後。どの段も、同じ問題で比べる。
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ STEPS = (
     ("before", "hit", BY_NUMBER[0]),
     ("before", "likely_hit", BY_NUMBER[1]),
     ("rotations", "hit", BY_NUMBER[2]),
-    ("before", "text_hit", TEXT),
-    ("before", "text_sum_hit", "学習前 文字 (合計)"),
     ("shots", "hit", "学習前 例つきの生成"),
     ("shots", "likely_hit", "学習前 例つきの番号の確率"),
     ("shots", "text_hit", "学習前 例つきの文字 (1 文字あたり)"),
+    ("before", "text_sum_hit", "学習前 文字 (合計)"),
+    ("before", "text_hit", TEXT),
     ("tuned", "hit", "学習後 生成"),
     ("tuned", "likely_hit", "学習後 番号の確率"),
     ("tuned", "text_hit", "学習後 文字 (1 文字あたり)"),

@@ -15,8 +15,9 @@ from quiz.scoring.read_results import read_results
 from quiz.scoring.taught import steps
 
 CHOICES = ("い", "ろろ", "ははは", "にににに")
-STEPS = "学習前 生成", "学習前 番号の確率", "学習前 順の平均", "学習前 文字 (1 文字あたり)"
-STEPS += "学習前 文字 (合計)", "学習前 例つきの生成", "学習前 例つきの番号の確率"
+STEPS = "学習前 生成", "学習前 番号の確率", "学習前 順の平均"
+STEPS += "学習前 例つきの生成", "学習前 例つきの番号の確率"
+STEPS += "学習前 文字 (合計)", "学習前 文字 (1 文字あたり)"
 STEPS += "学習後 生成", "学習後 番号の確率"
 
 
@@ -110,8 +111,8 @@ def recounted(work):
         scores = [p / len(c) for p, c in zip(r["text_log_probs"], texts(r))]
         per_character.append(argmax(scores) == right(r))
     in_sum = [argmax(r["text_log_probs"]) == right(r) for r in base]
-    columns = [generated(base), label(base), averaged, per_character, in_sum]
-    columns += [generated(shots), label(shots), generated(tuned), label(tuned)]
+    columns = [generated(base), label(base), averaged, generated(shots), label(shots)]
+    columns += [in_sum, per_character, generated(tuned), label(tuned)]
     return dict(zip(STEPS, columns))
 
 
