@@ -4,6 +4,8 @@
     python analysis.py result.json --genre                # 分野ごとの内訳も
     python analysis.py --table --published                # 区間と検定つきの表、公開の表
     python analysis.py --errors                           # 番号の偏り、確信度、自信のある間違い
+    python analysis.py --taught                           # 学習が何を教えたか (学習前と比べる)
+    python analysis.py --table class/                     # フォルダの下の結果すべて (クラスの表)
     python analysis.py --plot figure.png --html page.html # 図と、全問を見て回るページ
 
 読むもの: run_quiz.py の result.json。2024 年版のチュートリアルの形でもよい。
@@ -23,6 +25,8 @@ from quiz.scoring.mistakes import mistakes
 from quiz.scoring.page import page
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import beside_published, make_rows
+from quiz.scoring.taught import find_cases
+from quiz.scoring.taught_text import report
 from quiz.scoring.text import markdown, summary_lines
 
 
@@ -52,15 +56,28 @@ def main():
         save(args.html, page(results))
     if with_tables:
         print(markdown(tables, bool(args.table or results), args.published), end="")
+    if args.taught:
+        print_taught(results)
     for result in results:
         if args.errors:
             print(mistakes(result))
-        elif not with_tables:
+        elif not with_tables and not args.taught:
             print(summary_lines(result, args.genre))
 
     # 名前を書いた結果が読めないのは、打ち間違いかもしれない
     if problems and args.results:
         fail("読めない結果がありました (上の注意)。")
+
+
+def print_taught(results):
+    """学習が教えたものを、学習したモデルごとに表示する。"""
+    cases = find_cases(results)
+    if not cases:
+        fail(
+            "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
+            "ください: python run_quiz.py --base --by-text と python run_quiz.py"
+        )
+    print(report(cases))
 
 
 def save(path, content):
@@ -76,7 +93,7 @@ def read_arguments():
     parser.add_argument(
         "results",
         nargs="*",
-        help="結果のファイル (既定: ここにある result*.json すべて)。名前が表のモデル名になる",
+        help="結果のファイルか、そのフォルダ (既定: ここにある result*.json すべて)",
     )
     # 出すもの
     parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
@@ -94,6 +111,11 @@ def read_arguments():
         "--errors",
         action="store_true",
         help="番号の偏り、確信度と正解率、自信のある間違いを出す",
+    )
+    parser.add_argument(
+        "--taught",
+        action="store_true",
+        help="学習が何を教えたか: 学習前の聞き方を 1 段ずつ公平にして、学習後と比べる",
     )
     # 書くファイル
     parser.add_argument(
@@ -122,7 +144,12 @@ def check_suffix(option, path, suffixes):
 def find_paths(args):
     """読む結果のファイル。"""
     # result* と打つと result.log も混じる。同じファイルは 1 度だけ
-    named = [path for path in args.results if not path.endswith(".log")]
+    named = []
+    for path in args.results:
+        if Path(path).is_dir():
+            named += files_in(path)
+        elif not path.endswith(".log"):
+            named.append(path)
     paths = list(dict.fromkeys(named)) or sorted(map(str, Path().glob("result*.json")))
     # 公開の表だけなら、結果がなくても出せる
     if not paths and not args.published:
@@ -132,6 +159,13 @@ def find_paths(args):
             "先に手順4を実行してください: python run_quiz.py"
         )
     return paths
+
+
+def files_in(folder):
+    """フォルダの下のどこかにある result*.json。なければ、フォルダにある *.json。"""
+    # 学生ごとのフォルダに同じ名前で集めても、1 つのフォルダに別の名前で集めてもよい
+    found = sorted(Path(folder).rglob("result*.json")) or sorted(Path(folder).glob("*.json"))
+    return list(map(str, found)) or [folder]
 
 
 def unfinished():
@@ -144,6 +178,7 @@ def warn(results, problems):
     """読めない結果、書き換えられた結果、解きかけの結果を、stderr で言う。"""
     # stdout は、表だけを別のファイルに残せるように
     notes = [f"{problem} この結果は除きます。" for problem in problems]
+    first = {}
     for result in results:
         lines = result.regraded
         if lines:
@@ -151,6 +186,10 @@ def warn(results, problems):
                 f"{result.path}:{lines[0]}: 書いてある hit か out_str が、回答と合いません "
                 f"(ほかに {len(lines) - 1} 件)。回答と正解から採点し直しました。"
             )
+        # かかった秒まで同じ結果は、解き直したものではない
+        same = first.setdefault(hash(repr(result.answers)), result)
+        if same is not result:
+            notes.append(f"{result.path}: 回答も、かかった秒も、{same.path} と同じです (写し)。")
     for part in unfinished():
         notes.append(f"{part}: 手順4の途中です。同じコマンドをもう一度打つと、続きから解きます。")
     for note in notes:

@@ -1,4 +1,7 @@
-"""表の行どうしの比較: 最良のモデルと、学習前のモデルと。種だけが違う学習を見つける。"""
+"""表の行どうしの比較: 最良のモデルと、学習前のモデルと。種だけが違う学習を見つける。
+
+比べる組: 各行と最良の行、各行と同じモデルの学習前の行。どちらもなく、結果が 2 つなら、その 2 つ。
+"""
 
 import json
 from collections import Counter
@@ -6,13 +9,12 @@ from dataclasses import dataclass
 
 from quiz.files import fail
 from quiz.scoring.rows import Row
+from quiz.scoring.settings import SEED_AND_HARMLESS
 from quiz.scoring.statistics import Difference, holm, paired
 
-# 種と、学習の結果を変えない設定 (見ないように、値は None)。ほかがすべて同じなら「種だけが違う学習」
-SEED_AND_HARMLESS = dict.fromkeys(
-    "seed output_dir dataset_prepared_path "
-    "gradient_checkpointing processes world_size local_rank device device_map ddp".split()
-)
+# 結果がこれより多い表では、最良のモデルとは比べない。多くの組の補正をすると、ほとんど何も言えず、
+# いちばん上の結果は、たまたま高かっただけかもしれない
+MANY = 10
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Table:
     best: Row | None  # 最良の行
     versus_best: dict  # {行: 最良との Comparison}
     versus_base: dict  # {行: 同じモデルの学習前との Comparison}
+    pairs: list  # 比べた組のすべて。同じ組は 1 度だけ
+    crowded: bool  # 結果が MANY より多いので、最良の行とは比べていない
 
 
 def make_tables(rows_of):
@@ -56,7 +60,8 @@ def make_table(title, rows):
     own = [row for row in rows if row.result]
 
     # 最良の行と学習前の行のほかは、どれも比べる
-    best = find_best(own)
+    crowded = len(own) > MANY
+    best = None if crowded else find_best(own)
     versus_best = {}
     versus_base = {}
     for row in own:
@@ -65,12 +70,27 @@ def make_table(title, rows):
             versus_best[row] = compare(row, best)
         if base and not row.untrained:
             versus_base[row] = compare(row, base)
-
     # 同じ表の同じ列の中で、いくつも検定したときの補正をする
     for column in (versus_best, versus_base):
         correct(c.score for c in column.values())
         correct(c.likelihood for c in column.values())
-    return Table(title, rows, best, versus_best, versus_base)
+
+    # 最良のモデルとその学習前の組は、差 (学習後 - 学習前) を 1 度だけ
+    pairs = {}
+    for c in (*versus_best.values(), *versus_base.values()):
+        pairs[frozenset((c.a, c.b))] = c
+    found = list(pairs.values())
+    if len(own) == 2 and not found:
+        found = [compare(*own)]
+    return Table(
+        title=title,
+        rows=rows,
+        best=best,
+        versus_best=versus_best,
+        versus_base=versus_base,
+        pairs=found,
+        crowded=crowded,
+    )
 
 
 def find_best(rows):
@@ -84,10 +104,15 @@ def find_best(rows):
 
 
 def find_base(row, rows):
-    """同じモデルの学習前の行のうち、row と同じ問題が最も多いもの。なければ None。"""
-    model = row.result.model
-    bases = [base for base in rows if base.untrained and base.result.model == model]
-    return max(bases, key=lambda base: len(base.questions & row.questions), default=None)
+    """同じモデルの学習前の行のうち、解き方が同じで、同じ問題が最も多いもの。なければ None。"""
+    result = row.result
+    bases = [base for base in rows if base.untrained and base.result.model == result.model]
+
+    # 例を見せた (--shots) 学習前とは、ほかになければ比べる
+    def closeness(base):
+        return base.result.way == result.way, len(base.questions & row.questions)
+
+    return max(bases, key=closeness, default=None)
 
 
 def compare(a, b):
@@ -104,12 +129,15 @@ def compare(a, b):
     likelihood = paired([(x.likely_hit, y.likely_hit) for x, y in both])
 
     # 比べていない問題があれば、そのわけ。選択肢の違う quiz.json の問題は、qid が同じでも別
-    left = a.n + b.n - 2 * len(common)
-    note = f"共通でない {left} 問を除いた" if left else ""
+    only_a = a.n - len(common)
+    only_b = b.n - len(common)
+    note = ""
+    if only_a or only_b:
+        note = f"共通でない問題 (前の {only_a} 問、後の {only_b} 問) を除いた"
     if not common:
         note = "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
         if a.result.way != b.result.way:
-            note = "解き方が違う (--rotations か --blank-question)"
+            note = "解き方が違う (--rotations、--blank-question、--shots)"
     return Comparison(a, b, common, score, likelihood, note)
 
 
@@ -122,13 +150,13 @@ def correct(differences):
 
 
 def same_training(row):
-    """種のほかが同じ学習で、同じ問題を解いた行なら、等しくなるもの。"""
+    """種のほかが同じ学習の行なら、等しくなるもの。分からなければ None。"""
     # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
     training = row.result.training
     if not training.get("train_files"):
         return None
-    settings = training["settings"] | SEED_AND_HARMLESS
+    settings = training["settings"] | dict.fromkeys(SEED_AND_HARMLESS)
     # 学習した問題は、ファイルの名前ではなく、中身で比べる。途中で止めたものは、別の学習
     contents = sorted(training["train_files"].values())
     what = [row.result.model, settings, contents, training["steps_done"]]
-    return json.dumps(what, sort_keys=True), row.questions
+    return json.dumps(what, sort_keys=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quiz.files import fail, read_records
-from quiz.prompt import likely_label, read_choice, read_label
+from quiz.prompt import likely_label, likely_text, read_choice, read_label
 from quiz.questions.converted import kind_of
 from quiz.scoring import rotations
 
@@ -38,11 +38,18 @@ class GradedAnswer:
     hit: bool
     probs: list | None  # 番号ごとの確率 (0 から 1)。2024 年版の形では None
     seconds: float | None
+    text_log_probs: list | None = None  # 選択肢ごとの、文字の対数確率 (--by-text の結果だけ)
+    order_hits: tuple = ()  # --rotations の結果をまとめたものなら、順ごとの likely_hit
 
     @property
     def asked(self):
         """同じことを問うたのなら、等しくなるもの。順を変えた結果は、生成の答えとは比べない。"""
         return self.qid, self.shown, self.correct, self.rotation
+
+    @property
+    def problem(self):
+        """同じ問題なら、問い方 (例を見せたか、順を変えたか) が違っても等しくなるもの。"""
+        return self.qid, self.question, self.lines, self.correct
 
     @property
     def n_choices(self):
@@ -65,9 +72,20 @@ class GradedAnswer:
         return self.probs and likely_label(self.probs) == self.label
 
     @property
+    def text_hit(self):
+        """文字の対数確率が、1 文字あたりで最大の選択肢が正解か。記録がなければ None。"""
+        choices = [read_choice(line) for line in self.lines]
+        return self.text_log_probs and likely_text(self.text_log_probs, choices) == self.label
+
+    @property
+    def text_sum_hit(self):
+        """文字の対数確率の合計が最大の選択肢が正解か。記録がなければ None。"""
+        return self.text_log_probs and likely_label(self.text_log_probs) == self.label
+
+    @property
     def confidence(self):
-        """確信度: 最大の番号の確率 / 番号の確率の合計。"""
-        return max(self.probs) / (sum(self.probs) or 1)
+        """確信度: 最大の番号の確率 / 番号の確率の合計。記録がなければ None。"""
+        return self.probs and max(self.probs) / (sum(self.probs) or 1)
 
 
 @dataclass(frozen=True)
@@ -105,8 +123,9 @@ class Result:
 
     @property
     def way(self):
-        """ふつうでない解き方か: (--rotations か, --blank-question か)。"""
-        return bool(self.rotations), bool(self.summary.get("blank_question"))
+        """ふつうでない解き方か: (--rotations か, --blank-question か, --shots の例の数)。"""
+        blank = bool(self.summary.get("blank_question"))
+        return bool(self.rotations), blank, self.summary.get("shots") or 0
 
     def by_genre(self):
         """{分野: 答えのリスト}。分野がなければ ""。"""
@@ -150,6 +169,8 @@ def read_result(path):
         fail(f"{path}: 記録が {len(answers)} 件で、書いたときの {written} 件と違います。{REDO}")
     # --rotations の結果は、1 問に 1 つの答えにまとめる
     name = path.removesuffix(".json")
+    if summary.get("name"):
+        name = f"{one_line(summary['name'])} ({name})"
     groups = rotations.group(answers)
     if groups is None:
         fail(f"{path}: 選択肢の順を変えた記録が欠けています。{REDO}")
@@ -195,6 +216,10 @@ def grade(record):
     probs = record.get("choice_probs")
     if probs is not None and not (label < len(probs) and all(0 <= p < 2 for p in probs)):
         raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
+    # 文字の対数確率。選択肢ごとに 1 つ
+    log_probs = record.get("text_log_probs") or None
+    if log_probs and [p < 1 for p in log_probs] != [True] * len(lines):
+        raise ValueError("text_log_probs が、選択肢ごとの対数確率のリストではありません")
 
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る
     output = record["output"]
@@ -216,6 +241,7 @@ def grade(record):
         hit=answered == label,
         probs=probs,
         seconds=seconds and float(seconds),
+        text_log_probs=log_probs,
     )
 
 

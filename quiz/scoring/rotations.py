@@ -47,6 +47,7 @@ def collapse(same):
         output=first.lines[likely],
         hit=likely == first.label,
         seconds=sum(a.seconds or 0 for a in same),
+        order_hits=tuple(a.likely_hit for a in same),
     )
 
 

@@ -71,14 +71,18 @@ def mean(answers, name):
     return None if None in values else fmean(values)
 
 
-def mark(answers):
-    """{(問うたこと, 何度目か): 答え}。同じことを何度問うていても、答えは 1 つも失われない。"""
+def mark(answers, same="asked"):
+    """{(問うたこと, 何度目か): 答え}。同じことを何度問うていても、答えは 1 つも失われない。
+
+    same は、問うたことが同じなら等しくなる、答えの項目の名前。
+    """
     # 選択肢だけを見せる (--blank-question) と、同じ文字列を何度も問うことがある
     times = Counter()
     marked = {}
     for answer in answers:
-        marked[answer.asked, times[answer.asked]] = answer
-        times[answer.asked] += 1
+        key = getattr(answer, same)
+        marked[key, times[key]] = answer
+        times[key] += 1
     return marked
 
 

@@ -1,13 +1,11 @@
 """区間と検定。scipy は読み込みに時間がかかるので、使う関数の中で読む。"""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
-from statistics import NormalDist
 
 ALPHA = 0.05  # 有意水準。区間は 95 %
-POWER = 0.8  # 検出力: 本当に差があるとき、検定がそれを見つける確率
+Z = 1.959963984540054  # 標準正規分布の、両側 5 % の点
 
 
 @dataclass
@@ -19,7 +17,6 @@ class Difference:
     difference: float  # 正解率の差 (自分 - 相手)。-1 から 1
     interval: tuple  # その 95 % 区間 (下限, 上限)
     p: float  # McNemar の検定の p 値
-    needed: int | None  # その差を見つけるのに要る問題の数 (差がなければ None)
 
 
 def paired(pairs):
@@ -29,14 +26,16 @@ def paired(pairs):
     """
     if not pairs or None in chain(*pairs):
         return None
-    # 2 × 2 の表: 自分が正解か、相手が正解か
     n = len(pairs)
-    cells = Counter(pairs)
-    won = cells[True, False]
-    lost = cells[False, True]
-    interval = newcombe(cells[True, True], won, lost, cells[False, False])
-    needed = questions_needed(won, lost, n)
-    return Difference(won, lost, (won - lost) / n, interval, mcnemar(won, lost), needed)
+    won = pairs.count((True, False))
+    lost = pairs.count((False, True))
+    return Difference(
+        won=won,
+        lost=lost,
+        difference=(won - lost) / n,
+        interval=paired_interval(won, lost, n),
+        p=mcnemar(won, lost),
+    )
 
 
 def wilson(hits, n):
@@ -56,49 +55,18 @@ def mcnemar(won, lost):
     return float(binomtest(won, won + lost).pvalue)
 
 
-def newcombe(both, won, lost, neither):
-    """正解率の差 (自分 - 相手) の 95 % 信頼区間 (下限, 上限)。-1 から 1。
+def paired_interval(won, lost, n):
+    """正解率の差 (自分 - 相手) の 95 % 信頼区間 (下限, 上限)。-1 から 1 (Bonett と Price 2012)。
 
-    引数は、両方が正解、自分だけ正解、相手だけ正解、両方が不正解の問題の数。
-    Newcombe 1998 の方法 10: それぞれの Wilson の区間を、2 つの正誤の相関を見込んで合わせる。
+    n 問のうち、自分だけが正解した問題が won、相手だけが正解した問題が lost。
     """
-    # 上限は、自分と相手を入れ替えた差の下限
-    return lower_end(both, won, lost, neither), -lower_end(both, lost, won, neither)
-
-
-def lower_end(both, won, lost, neither):
-    """newcombe() の下限。"""
-    n = both + won + lost + neither
-    mine = both + won
-    other = both + lost
-
-    # 2 つの正誤の相関。正のときだけ、連続性の補正をする。margins が 0 なら、product も 0
-    product = both * neither - won * lost
-    if product > 0:
-        product = max(product - n / 2, 0)
-    margins = math.sqrt(mine * (n - mine) * other * (n - other))
-    phi = product / (margins or 1)
-
-    # 差が最も小さいのは、自分が区間の下の端で、相手が上の端のとき
-    down = mine / n - wilson(mine, n).low
-    up = wilson(other, n).high - other / n
-    return (won - lost) / n - math.sqrt(down**2 - 2 * phi * down * up + up**2)
-
-
-def questions_needed(won, lost, n):
-    """n 問で見た差を、McNemar の検定が検出力 POWER で見つけるのに要る問題の数。差がなければ None。
-
-    won 問と lost 問は、片方だけが正解した問題の数。Connor 1987 の式。
-    """
-    if won == lost:
-        return None
-    apart = (won + lost) / n
-    difference = (won - lost) / n
-    # 差がないときの揺れと、この差があるときの揺れ
-    normal = NormalDist()
-    by_chance = normal.inv_cdf(1 - ALPHA / 2) * math.sqrt(apart)
-    by_power = normal.inv_cdf(POWER) * math.sqrt(apart - difference**2)
-    return math.ceil(((by_chance + by_power) / difference) ** 2)
+    # どちらにも 1 問ずつ足す。差が 0 や ±1 のときにも、区間がつぶれない
+    mine = (won + 1) / (n + 2)
+    other = (lost + 1) / (n + 2)
+    middle = mine - other
+    variance = mine + other - middle**2
+    half = Z * math.sqrt(variance / (n + 2))
+    return max(-1.0, middle - half), min(1.0, middle + half)
 
 
 def holm(p_values):

@@ -1,17 +1,18 @@
 """結果を文字で見せる: チュートリアルの 1 行と、Markdown の表。"""
 
-from itertools import chain
+from collections import Counter
 from statistics import fmean, stdev
 
 from quiz.scoring.compare import same_training
 from quiz.scoring.rotations import summary_line
 from quiz.scoring.rows import make_row
+from quiz.scoring.settings import varied
 from quiz.scoring.statistics import ALPHA
 
 COLUMNS = "| Model | Environment | Score | Latency |"
 MORE_COLUMNS = " n | 95% CI | Unparsed | Likelihood | Chance | vs best | vs base |"
 DIFFERENCES = (
-    "| A | B | 共通の n | 差 A - B | 差の 95% CI | 片方だけ正解 | p | 要る n "
+    "| A | B | 共通の n | 差 A - B | 差の 95% CI | 片方だけ正解 | p "
     "| 番号の確率での差 | その 95% CI | その p |"
 )
 TRAININGS = "| 種だけが違う学習 | 種 | n | 平均 | 学習ごとの SD |"
@@ -20,6 +21,7 @@ Model: 結果のファイルの名前。Environment: 問題のファイルの名
 Latency: 解くのにかかった秒の合計 (計算機が違えば比べられない)。n: 問題の数。
 95% CI: Score の Wilson の信頼区間。Unparsed: 番号を読み取れない回答。
 Likelihood: 番号の確率での正解率。Chance: 当てずっぽうの正解率。
+その右: 学習の設定のうち、表の結果どうしで違うもの (種は除く)。
 vs best、vs base: 表で最良の学習したモデル、同じモデルの学習前との比較。
 +a -b は自分だけが正解した問題が a 問、相手だけが正解した問題が b 問。
 p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。≈ は最良と区別できない (p ≥ {ALPHA})。
@@ -29,8 +31,9 @@ p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。
 設定の記録のない結果 (前の版のもの) は、種だけが違うのか分からないので、まとめない。
 「(順の平均)」は --rotations の結果で、Score は番号の確率を順について平均した答えの正解率
 (生成の正解率ではない)。
-差の表: 95% CI は Newcombe の区間 (対応のある割合の差)。要る n は、その差を検定が 8 割の確率で
-見つけるのに要る問題の数 (Connor の式)。番号の確率での差は Likelihood の差で、求め方は同じ。
+差の表の組: 各結果と最良、各結果と同じモデルの学習前。どちらもなく、結果が 2 つなら、その 2 つ。
+95% CI は Bonett と Price の区間 (対応のある割合の差)。番号の確率での差は Likelihood の差で、
+求め方は同じ。
 共通の n の (k 通り) は、同じことを何度も問うたときの、違う問題の数 (回答も同じなので、p は目安)。
 """
 PUBLISHED_NOTE = """\
@@ -60,6 +63,13 @@ def ends(interval):
 def p_value(p):
     """p 値。"""
     return f"p={p:.3f}" if p >= 0.001 else "p<0.001"
+
+
+def line(*cells):
+    """Markdown の表の 1 行。"""
+    # 名前に | があっても、欄は増えない
+    texts = [str(cell).replace("|", "\\|") for cell in cells]
+    return f"| {' | '.join(texts)} |"
 
 
 def grid(header, rows):
@@ -101,15 +111,8 @@ def markdown(tables, full, published):
     """チュートリアルと同じ形の表。full なら n から右の列と、その読み方も付ける。"""
     lines = []
     for table in tables:
-        # Model と Environment の欄の幅も、見出しも、チュートリアルの表と同じ
-        width = max(len(row.environment) for row in table.rows)
-        rows = []
-        for row in table.rows:
-            # 右の列のない表には、公開の点数しかない。元の桁のまま出す
-            cells = full_cells(table, row) if full else f"{row.score} | {row.latency}"
-            rows.append(f"| {row.name:<30} | {row.environment:<{width}} | {cells} |")
         lines.append(f"### Table for key: {table.title}")
-        lines += grid(COLUMNS + MORE_COLUMNS * full, rows)
+        lines += table_lines(table, full)
         if full:
             lines += differences(table) + trainings(table.rows)
         lines.append("")
@@ -117,6 +120,27 @@ def markdown(tables, full, published):
     if full:
         lines.append(NOTE + PUBLISHED_NOTE * published)
     return "\n".join(lines)
+
+
+def table_lines(table, full):
+    """1 つの表の行のリスト。"""
+    # 右の列のない表には、公開の点数しかない
+    settings = {}
+    header = COLUMNS
+    if full:
+        settings = varied(table.rows)
+        header += MORE_COLUMNS + "".join(f" {name} |" for name in settings)
+
+    # Model と Environment の欄の幅も、見出しも、チュートリアルの表と同じ
+    width = max(len(row.environment) for row in table.rows)
+    rows = []
+    for row in table.rows:
+        cells = [row.score, row.latency]
+        if full:
+            values = [show(values.get(row), "{}") for values in settings.values()]
+            cells = full_cells(table, row) + values
+        rows.append(line(f"{row.name:<30}", f"{row.environment:<{width}}", *cells))
+    return grid(header, rows)
 
 
 def full_cells(table, row):
@@ -128,11 +152,17 @@ def full_cells(table, row):
         versus_best = "best"
     if row.untrained:
         versus_base = "base"
-    return (
-        f"{row.score:.4f} | {show(row.latency, '{:.1f}')} | {row.n} | {ends(row.interval)} "
-        f"| {percent(row.unparsed)} | {show(row.likelihood, '{:.4f}')} | {show(row.chance)} "
-        f"| {versus_best} | {versus_base}"
-    )
+    return [
+        f"{row.score:.4f}",
+        show(row.latency, "{:.1f}"),
+        row.n,
+        ends(row.interval),
+        percent(row.unparsed),
+        show(row.likelihood, "{:.4f}"),
+        show(row.chance),
+        versus_best,
+        versus_base,
+    ]
 
 
 def versus(comparison, unclear=""):
@@ -151,20 +181,38 @@ def below(lines, rows):
 
 def differences(table):
     """差の表と、比べなかった問題の説明。"""
-    # 最良のモデルとその学習前は、差 (学習後 - 学習前) を 1 度だけ出す
-    comparisons = {}
-    for c in chain(table.versus_best.values(), table.versus_base.values()):
-        comparisons[frozenset((c.a, c.b))] = c
-
-    # 差の表の行と、その下の説明
+    if table.crowded:
+        return crowd([row for row in table.rows if row.result])
     rows = []
     notes = []
-    for c in comparisons.values():
+    for c in table.pairs:
         if c.score:
             rows.append(difference_line(c))
         if c.note:
             notes.append(f"- {c.a.name} と {c.b.name}: {c.note}")
     return below(grid(DIFFERENCES, []), rows) + below(["比べなかったもの:"], notes)
+
+
+def crowd(rows):
+    """結果が多すぎる表に、差の代わりに付けるもの: そのわけと、問題がほかと違う結果。"""
+    usual = usual_questions(rows)
+    notes = []
+    for row in rows:
+        if row.questions != usual:
+            common = len(row.questions & usual)
+            notes.append(f"- {row.name}: 問題がほかと違う ({row.n} 問のうち共通は {common} 問)")
+    why = (
+        f"結果が {len(rows)} あるので、最良との比較も、組ごとの差も出しません "
+        "(多くの組の補正をすると、ほとんど何も言えません)。"
+        "2 つを比べるには、その 2 つの名前を書いてください。"
+    )
+    return ["", why, *below(["上下を比べられないもの:"], notes)]
+
+
+def usual_questions(rows):
+    """最も多くの行が解いた問題の集まり。同じなら、問題の多いもの。"""
+    times = Counter(row.questions for row in rows)
+    return max(times, key=lambda questions: (times[questions], len(questions)))
 
 
 def difference_line(c):
@@ -175,37 +223,55 @@ def difference_line(c):
     if distinct < len(c.common):
         n += f" ({distinct} 通り)"
     # 番号の確率の記録がない、2024 年版の結果もある
-    likelihood = "- | - | -"
+    likelihood = ["-", "-", "-"]
     if c.likelihood:
-        likelihood = f"{with_interval(c.likelihood)} | {p_value(c.likelihood.p)}"
-    s = c.score
-    return (
-        f"| {c.a.name} | {c.b.name} | {n} | {with_interval(s)} "
-        f"| +{s.won} -{s.lost} | {p_value(s.p)} | {show(s.needed, '{:,}')} | {likelihood} |"
-    )
+        likelihood = [*with_interval(c.likelihood), p_value(c.likelihood.p)]
+    score = c.score
+    alone = f"+{score.won} -{score.lost}"
+    cells = [*with_interval(score), alone, p_value(score.p)]
+    return line(c.a.name, c.b.name, n, *cells, *likelihood)
 
 
 def with_interval(found):
-    """差と、その区間の欄。"""
+    """差の欄と、その区間の欄。"""
     low, high = found.interval
-    return f"{found.difference:+.3f} | {low:+.3f} から {high:+.3f}"
+    return f"{found.difference:+.3f}", f"{low:+.3f} から {high:+.3f}"
 
 
 def trainings(rows):
     """種だけが違う学習をまとめた表と、まとめなかったもの。"""
-    # {種のほかが同じ学習: {種: 行}}。同じ種の 2 つ目からは、平均には入れないが、黙って捨てもしない
+    # {種のほかが同じ学習: 行のリスト}
     groups = {}
-    notes = []
     for row in rows:
         key = row.result and same_training(row)
         if key:
-            seeds = groups.setdefault(key, {})
-            first = seeds.setdefault(row.result.training["seed"], row)
-            if first is not row:
-                notes.append(f"- {row.name}: 種が {first.name} と同じ")
-    # 種が 2 つ以上なければ、平均も標準偏差もない
-    lines = [training_line(seeds) for seeds in groups.values() if len(seeds) > 1]
+            groups.setdefault(key, []).append(row)
+
+    lines = []
+    notes = []
+    for same in groups.values():
+        # 種が 2 つ以上なければ、平均も標準偏差もない
+        if len({row.result.training["seed"] for row in same}) > 1:
+            seeds, left = by_seed(same)
+            notes += left
+            if len(seeds) > 1:
+                lines.append(training_line(seeds))
     return below(grid(TRAININGS, []), lines) + below(["平均に入れなかったもの:"], notes)
+
+
+def by_seed(rows):
+    """種のほかが同じ学習の行から ({種: 行}, 平均に入れない行の説明)。"""
+    usual = usual_questions(rows)
+    seeds = {}
+    notes = []
+    for row in rows:
+        # 平均には入れないが、黙って捨てもしない
+        seed = row.result.training["seed"]
+        if row.questions != usual:
+            notes.append(f"- {row.name}: 問題がほかの種の結果と違う")
+        elif seeds.setdefault(seed, row) is not row:
+            notes.append(f"- {row.name}: 種が {seeds[seed].name} と同じ")
+    return seeds, notes
 
 
 def training_line(seeds):
@@ -215,5 +281,4 @@ def training_line(seeds):
     rows = [seeds[seed] for seed in sorted(seeds)]
     names = "、".join(row.name for row in rows)
     scores = [row.score for row in rows]
-    n = rows[0].n
-    return f"| {names} | {numbers} | {n} | {fmean(scores):.4f} | {stdev(scores):.4f} |"
+    return line(names, numbers, rows[0].n, f"{fmean(scores):.4f}", f"{stdev(scores):.4f}")

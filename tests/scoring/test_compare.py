@@ -5,13 +5,14 @@ import re
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT, step
+from conftest import ROOT, step, step_error
 from samples import record, record_of, solved, table_of, wilson_roots, write_result
 
 from quiz.questions.converted import read_quiz
 from quiz.scoring.compare import compare
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import make_row
+from quiz.scoring.settings import axis, varied
 
 
 @pytest.mark.parametrize("key", ["qid", "prompt"])
@@ -44,6 +45,7 @@ def test_table(tmp_path, key):
         "Chance": "0.25",
         "vs best": "best",
         "vs base": "+45 -5 p<0.001",
+        "model": "calm",
     }
     # near は good と 0 勝 5 敗なので p = 2 × 2**-5 = 0.0625。
     # 3 つの検定のうち 2 番目に小さいので、Holm の補正で 2 倍になる。
@@ -59,7 +61,7 @@ def test_table(tmp_path, key):
         "| result-good | result-base | 80 | +0.500 | " in out
         and "| result-base | result-good |" not in out
     )
-    assert "- result-other と result-good: 共通でない 77 問を除いた" in out
+    assert "- result-other と result-good: 共通でない問題 (前の 0 問、後の 77 問) を除いた" in out
     assert (
         table_of(out, "学問")["result-good"]["n"] == "40"
         and table_of(out, "学問")["result-good"]["Latency"] == "20.0"
@@ -220,7 +222,10 @@ def test_overlapping_quiz_files(tmp_path):
     assert "| result-a | result-base | 8 (4 通り) | +0.500 | " in out
     twice(tmp_path / "result-base.json", [1, 0, 0, 0], None, 1)
     out = step("analysis", "--table", cwd=tmp_path).stdout
-    assert "| result-a | result-base | 4 | +0.500 | " in out and "共通でない 4 問を除いた" in out
+    assert (
+        "| result-a | result-base | 4 | +0.500 | " in out
+        and "共通でない問題 (前の 4 問、後の 0 問) を除いた" in out
+    )
 
 
 def test_every_answer_takes_part(tmp_path):
@@ -270,8 +275,8 @@ def test_label_score_stands_beside_the_generated_one(tmp_path):
         line for line in out.splitlines() if line.startswith("| result | result-base | 40 | ")
     )
     cells = [cell.strip() for cell in line.split("|")[1:-1]]
-    assert cells[3] == "+1.000" and cells[8] == "-0.500" and cells[10] == "p<0.001"
-    low, high = map(float, cells[9].split(" から "))
+    assert cells[3] == "+1.000" and cells[7] == "-0.500" and cells[9] == "p<0.001"
+    low, high = map(float, cells[8].split(" から "))
     assert low < -0.5 < high < 0
 
 
@@ -355,3 +360,159 @@ def test_all_misses_have_an_interval(tmp_path):
     low, high = wilson_roots(0, 60)
     assert "| 1, 2 | 60 | 0.0000 | 0.0000 |" in out and high > 0.05
     assert out.count(f"| {low:.3f}-{high:.3f} |") == 2 and "0.000-0.000" not in out
+
+
+def cells_of(out, name):
+    """表の、名前が name の行の欄。"""
+    line = next(line for line in out.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def test_settings_that_differ_are_columns(tmp_path):
+    """学習の設定のうち違うものだけが列になり、差と、区間と、検定が並ぶ。"""
+    for rank, hits in ((8, [1] * 10 + [0] * 20), (64, [1] * 25 + [0] * 5)):
+        settings = SETTINGS | {"lora_r": rank, "lora_alpha": 16, "datasets": [{"path": f"{rank}"}]}
+        trained(tmp_path / f"result-r{rank}.json", 1, hits, settings=settings)
+    base = [{**record(False), "qid": f"q{i}"} for i in range(30)]
+    write_result(tmp_path / "result-base.json", base, model="m", adapter=None, quiz=["quiz.json"])
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    header, *_ = [line for line in out.splitlines() if line.startswith("| Model ")]
+    assert header.endswith("| vs best | vs base | lora_r |")
+    assert cells_of(out, "result-r8")[-1] == "8" and cells_of(out, "result-r64")[-1] == "64"
+    assert cells_of(out, "result-base")[-1] == "-"
+    difference = next(
+        line for line in out.splitlines() if "| result-r8 | result-r64 | 30 |" in line
+    )
+    assert "| -0.500 | " in difference and "| +0 -15 | p<0.001 |" in difference
+
+
+@pytest.mark.parametrize(
+    "settings, changes, name",
+    [
+        (SETTINGS | {"learning_rate": 0.1}, {}, "learning_rate"),
+        (SETTINGS, {"questions": 20, "digest": "d2"}, "questions"),
+        (SETTINGS, {"digest": "d2"}, "train_files"),
+        (SETTINGS | {"lr_scheduler": "linear", "gradient_checkpointing": True}, {}, "lr_scheduler"),
+    ],
+)
+def test_which_setting_differs(settings, changes, name, tmp_path):
+    trained(tmp_path / "result-1.json", 1, [1, 0])
+    trained(tmp_path / "result-2.json", 2, [1, 1], settings=settings, **changes)
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert out.splitlines()[1].endswith(f"| vs base | {name} |")
+
+
+def test_two_results_are_always_a_pair(tmp_path):
+    """学習前どうしでも、モデルが違っても、2 つだけなら差が出る。3 つなら、決まった組だけ。"""
+    for name, model, hits in (("a", "x", [1] * 9), ("b", "y", [0] * 8 + [1])):
+        solved(tmp_path / f"result-{name}.json", hits, None, model)
+    solved(tmp_path / "result-c.json", [0] * 9, None, "z")
+    out = step("analysis", "--table", "result-b.json", "result-a.json", cwd=tmp_path).stdout
+    assert "| result-a | result-b | 9 | +0.889 | " in out and "| +8 -0 | p=0.008 |" in out
+    assert "| 共通の n |" not in step("analysis", "--table", cwd=tmp_path).stdout
+
+
+def test_a_class(tmp_path):
+    """40 人の結果は、1 つの読める表になる: 名前、写し、違う問題、壊れたファイル。組の差はない。"""
+    for i in range(40):
+        folder = tmp_path / "class" / f"s{i:02}"
+        folder.mkdir(parents=True)
+        hits = [k < i for k in range(40)]
+        summary = {"name": f"学生{i}"} if i < 20 else {}
+        solved(folder / "result.json", hits, f"./out{i}", summary=summary)
+    solved(tmp_path / "class/s03/result.json", [1, 0, 1], prompt="別の問題")
+    copied = (tmp_path / "class/s07/result.json").read_bytes()
+    (tmp_path / "class/s30/result.json").write_bytes(copied)
+    (tmp_path / "class/s31/result.json").write_text("[\n{")
+    (tmp_path / "class/s32/train-5-inst.json").write_text("学習用のファイルは読まない")
+    shown = step("analysis", "--table", "class", cwd=tmp_path, status=1)
+    table = table_of(shown.stdout, "quiz")
+    assert len(table) == 39 and list(table)[0] == "class/s39/result"
+    assert "学生5 (class/s05/result)" in table and "class/s25/result" in table
+    assert "学生7 (class/s07/result)" in table and "学生7 (class/s30/result)" in table
+    assert {row["vs best"] for row in table.values()} == {"-"}
+    assert "| 共通の n |" not in shown.stdout
+    assert "結果が 39 あるので、最良との比較も、組ごとの差も出しません" in shown.stdout
+    odd = "- class/s03/result: 問題がほかと違う (3 問のうち共通は 0 問)"
+    assert shown.stdout.count("問題がほかと違う") == 3 and odd in shown.stdout  # 全問と 2 つの分野
+    notes = shown.stderr.splitlines()
+    assert notes[0].startswith("注意: class/s31/result.json:2: ")
+    same = "回答も、かかった秒も、class/s07/result.json と同じです"
+    assert notes[1].startswith(f"注意: class/s30/result.json: {same}") and len(notes) == 3
+
+
+def test_one_folder_of_results(tmp_path):
+    """1 つのフォルダに、別の名前で集めた結果。"""
+    (tmp_path / "class").mkdir()
+    for name in ("suzuki", "yamada"):
+        solved(tmp_path / "class" / f"{name}.json", [1, 0])
+    out = step("analysis", "--table", "class", cwd=tmp_path).stdout
+    assert list(table_of(out, "quiz")) == ["class/suzuki", "class/yamada"]
+    (tmp_path / "empty").mkdir()
+    assert "empty を読めません" in step_error("analysis", "empty", cwd=tmp_path)
+
+
+def test_bar_in_a_name(tmp_path):
+    """名前に | があっても、表の欄は増えない。"""
+    solved(tmp_path / "result-a|b.json", [1, 1, 1, 0])
+    solved(tmp_path / "result-base.json", [0, 0, 0, 0], None)
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    for start in ("| Model", "| A | B"):
+        block = out[out.index(start) :].split("\n\n")[0].splitlines()
+        columns = {len(re.findall(r"(?<!\\)\|", line)) for line in block}
+        assert len(columns) == 1 and len(block) > 2
+
+
+def test_part_of_the_questions_is_not_averaged_over_seeds(tmp_path):
+    """一部だけを解いた種の結果は、平均に入れず、名前を言う。"""
+    trained(tmp_path / "result-1.json", 1, [1, 1, 1, 1])
+    trained(tmp_path / "result-2.json", 2, [1, 1, 0, 0])
+    trained(tmp_path / "result-3.json", 3, [1, 1])
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "| result-1、result-2 | 1, 2 | 4 | 0.7500 | " in out
+    assert "- result-3: 問題がほかの種の結果と違う" in out
+
+
+def test_questions_that_only_one_side_has(tmp_path):
+    """共通でない問題の数は、どちらのものかを分けて言う。"""
+    for name, adapter, asked in (("a", "./out", range(10)), ("base", None, range(3, 8 + 7))):
+        records = []
+        for i in asked:
+            records.append({**record(adapter is not None, text=f"問い{i}?"), "qid": f"q{i}"})
+        path = tmp_path / f"result-{name}.json"
+        write_result(path, records, model="m", adapter=adapter, quiz=["quiz.json"])
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "- result-a と result-base: 共通でない問題 (前の 3 問、後の 5 問) を除いた" in out
+    assert "| result-a | result-base | 7 | +1.000 | " in out
+
+
+def test_the_one_number_that_differs(tmp_path):
+    """違う設定が 1 つの数だけで、値が 3 つあれば、図の横軸になる。"""
+    for rank in (4, 8, 64):
+        settings = SETTINGS | {"lora_r": rank, "lora_alpha": 16}
+        trained(tmp_path / f"result-{rank}.json", 1, [1, 0], settings=settings)
+    paths = [str(tmp_path / f"result-{rank}.json") for rank in (4, 8, 64)]
+    # 別のモデルの学習前があっても、学習した結果どうしは 1 つの設定だけが違う
+    solved(tmp_path / "result-base.json", [1, 0], None, "other")
+    paths.append(str(tmp_path / "result-base.json"))
+    rows = [make_row(result, result.answers) for result in read_results(paths)[0]]
+    assert list(varied(rows)) == ["model", "lora_r"]
+    name, values = axis(rows)
+    assert name == "lora_r" and [values.get(row) for row in rows] == [4, 8, 64, None]
+    assert axis(rows[:2]) is None
+    settings = SETTINGS | {"lora_r": 64, "lora_alpha": 128}
+    trained(tmp_path / "result-64.json", 1, [1, 0], settings=settings)
+    rows = [make_row(result, result.answers) for result in read_results(paths)[0]]
+    assert axis(rows) is None and list(varied(rows)) == ["model", "lora_r", "lora_alpha"]
+
+
+def test_base_is_the_one_asked_in_the_same_way(tmp_path):
+    """学習前に例を見せた結果 (--shots) が高くても、vs base は、例のない学習前との比較。"""
+    solved(tmp_path / "result-base.json", [0] * 20, None)
+    solved(tmp_path / "result-base-shots4.json", [1] * 8 + [0] * 12, None, summary={"shots": 4})
+    solved(tmp_path / "result.json", [1] * 20)
+    table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
+    assert table["result"]["vs base"].startswith("+20 -0 ")
+    (tmp_path / "result-base.json").unlink()
+    table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
+    assert table["result"]["vs base"].startswith("+12 -0 ")

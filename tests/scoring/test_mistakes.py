@@ -63,6 +63,16 @@ def test_errors_report(tmp_path):
                 f"{k / n:.3f}",
                 interval,
             ] in rows
+    gaps = brier = 0
+    for low in range(10):
+        inside = [(c, h) for c, h in zip(confidence, right) if low <= c * 10 < low + 1]
+        gaps += abs(sum(c - h for c, h in inside)) / 200
+    for r in records:
+        for k, p in enumerate(r["choice_probs"]):
+            correct = k == int(r["correct_answer"][0])
+            brier += (p / sum(r["choice_probs"]) - correct) ** 2 / 200
+    assert f"ECE {gaps:.3f}: " in out and f"Brier {brier:.3f}: " in out
+    assert "どの番号も同じ確率なら 0.750" in out and gaps > 0.01
     misses = sorted(
         ((c, i) for i, (c, h) in enumerate(zip(confidence, right)) if not h), reverse=True
     )[:10]
@@ -84,4 +94,5 @@ def test_number_and_text(tmp_path):
     write_result(tmp_path / "result.json", records)
     out = step("analysis", "--errors", cwd=tmp_path).stdout
     assert "番号だけが正解 1、文字だけが正解 1、どちらも不正解 1" in out
+    assert "番号と文字: 一致 20.0 % (番号の読み取れた 5 問のうち 1 問)。食い違い 3 問: " in out
     assert read_choice("2: ク: リ") == "ク: リ" and read_choice("クリオネ") == ""

@@ -6,9 +6,8 @@ import random
 import pytest
 from samples import wilson_roots
 from scipy.optimize import brentq
-from scipy.stats import binomtest
 
-from quiz.scoring.statistics import holm, newcombe, paired, questions_needed, wilson
+from quiz.scoring.statistics import holm, paired, paired_interval, wilson
 
 
 @pytest.mark.parametrize(
@@ -82,45 +81,40 @@ def tango(won, lost, n):
 
 
 @pytest.mark.parametrize(
-    "cells",
-    [(120, 30, 12, 38), (300, 5, 5, 190), (90, 20, 0, 69), (0, 80, 20, 100), (700, 60, 90, 145)],
+    "won, lost, n",
+    [(30, 12, 200), (5, 5, 500), (20, 0, 179), (80, 20, 200), (60, 90, 995), (178, 0, 179)],
 )
-def test_newcombe(cells):
+def test_paired_interval(won, lost, n):
     """別の求め方 (Tango) とほぼ同じ。相手と入れ替えれば、符号が変わるだけ。"""
-    both, won, lost, neither = cells
-    low, high = newcombe(both, won, lost, neither)
-    assert (low, high) == pytest.approx(tango(won, lost, sum(cells)), abs=0.012)
-    assert newcombe(both, lost, won, neither) == pytest.approx((-high, -low), abs=1e-12)
+    low, high = paired_interval(won, lost, n)
+    assert (low, high) == pytest.approx(tango(won, lost, n), abs=0.012)
+    assert paired_interval(lost, won, n) == pytest.approx((-high, -low), abs=1e-12)
 
 
-def test_newcombe_at_the_edges():
+def test_paired_interval_at_the_edges():
     """0 問対 n 問、n 問対 0 問、1 問、まったく同じ、どれも壊れず、-1 から 1 に収まり、差を含む。"""
-    for cells in (
-        (0, 5, 0, 0),
-        (0, 0, 5, 0),
-        (5, 0, 0, 0),
-        (0, 0, 0, 5),
-        (1, 0, 0, 0),
-        (0, 1, 0, 0),
-        (0, 0, 0, 1),
-        (0, 2, 2, 0),
+    for won, lost, n in (
+        (5, 0, 5),
+        (0, 5, 5),
+        (0, 0, 5),
+        (0, 0, 1),
+        (1, 0, 1),
+        (0, 1, 1),
+        (2, 2, 4),
     ):
-        low, high = newcombe(*cells)
-        assert -1 <= low <= (cells[1] - cells[2]) / sum(cells) <= high <= 1 and low < high, cells
-    low, high = newcombe(60, 0, 0, 40)
+        low, high = paired_interval(won, lost, n)
+        assert -1 <= low <= (won - lost) / n <= high <= 1 and low < high, (won, lost, n)
+    low, high = paired_interval(0, 0, 100)
     assert low == pytest.approx(-high) and high < 0.06  # 同じ結果どうしの差は 0 のまわり
 
 
-def test_questions_needed():
-    """その問題数で引き直すと、検定はおよそ 8 割の確率で差を見つける。
-
-    差がなければ、いくつあっても足りない。
-    """
-    assert questions_needed(5, 5, 100) is None and questions_needed(0, 0, 10) is None
-    n, rng, found = questions_needed(40, 20, 200), random.Random(0), 0
-    for _ in range(400):
-        draws = rng.choices((1, -1, 0), (0.2, 0.1, 0.7), k=n)
-        won, lost = draws.count(1), draws.count(-1)
-        found += binomtest(won, won + lost).pvalue < 0.05
-    assert 0.72 < found / 400 < 0.86
-    assert questions_needed(40, 20, 200) > questions_needed(60, 20, 200)
+def test_paired_interval_covers_the_truth():
+    """本当の差を、およそ 95 % の確率で含む。"""
+    rng = random.Random(0)
+    for mine, other in ((0.2, 0.1), (0.5, 0.02), (0.03, 0.03)):
+        covered = 0
+        for _ in range(600):
+            draws = rng.choices((1, -1, 0), (mine, other, 1 - mine - other), k=100)
+            low, high = paired_interval(draws.count(1), draws.count(-1), 100)
+            covered += low <= mine - other <= high
+        assert 0.93 <= covered / 600 <= 0.99, (mine, other)
