@@ -3,26 +3,49 @@
 import json
 from pathlib import Path
 
+from quiz.scoring.compare import find_base
+from quiz.scoring.rows import make_row
+from quiz.scoring.text import ends, percent, show
+
 HTML = Path(__file__).with_name("page.html")
 
 
 def page(results):
     """Result のリストから、ページを文字列で返す。
 
-    page.html は 25 問ずつ、1 問を 1 枚のカードにして表示し、文字はすべて textContent で入れる。
+    page.html は、まとめの表の下に、25 問ずつ、1 問を 1 枚のカードにして表示し、
+    文字はすべて textContent で入れる。
     """
+    # 点数の高い順に
+    rows = [make_row(result, result.answers) for result in results]
+    rows.sort(key=lambda row: -row.score)
+
     # 問題は 1 度だけ持ち、答えからは番号で指す
     questions = {}
     runs = []
-    for result in results:
+    for row in rows:
         answers = []
-        for a in result.answers:
+        for a in row.result.answers:
             question = (a.genre, a.question, a.lines, a.correct, a.label, a.shown)
             q = questions.setdefault(question, len(questions))
             answers.append([q, int(a.hit), a.answered, a.said, a.output, a.probs])
-        runs.append({"name": result.name, "answers": answers})
+        runs.append(summary(row, rows) | {"answers": answers})
     data = {"runs": runs, "questions": list(questions)}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
 
     # </script> や <!-- が問題文にあっても、そこで終わりと読まれないようにする
     return HTML.read_text(encoding="utf-8").replace("DATA", text.replace("<", "\\u003c"))
+
+
+def summary(row, rows):
+    """まとめの表の 1 行: 名前、学習前の結果の名前 (なければ空)、問題の数の左と右の欄。"""
+    # 同じ問題を解いていない学習前の結果とは、比べない
+    base = find_base(row, rows)
+    compared = base and not row.untrained and base.questions & row.questions
+    return {
+        "name": row.name,
+        "untrained": row.untrained,
+        "base": base.name if compared else "",
+        "before": [row.name, f"{row.score:.3f} (n={row.n})", show(row.chance)],
+        "after": [ends(row.interval), show(row.likelihood, "{:.3f}"), percent(row.unparsed)],
+    }

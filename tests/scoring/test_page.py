@@ -10,7 +10,7 @@ from html import unescape
 
 import pytest
 from conftest import ROOT, run, step
-from samples import record, write_result
+from samples import record, solved, write_result
 
 from quiz.prompt import Question, eval_record
 
@@ -82,7 +82,7 @@ def test_page(tmp_path):
         not re.search(r"https?:|//[a-z]|@import|url\(|<link", text) and "default-src 'none'" in text
     )
 
-    dom = browse(tmp_path)
+    dom = browse(tmp_path, "#run=")
     assert (
         "120 問中 1 から 25" in dom
         and dom.count("<article") == 25
@@ -132,8 +132,9 @@ def test_page(tmp_path):
         and count("#text=b29番") == 1
     )
     choose = "$('{0}').value = '{1}'; $('{0}').dispatchEvent(new Event('change'));"
-    assert count(script=choose.format("run", "result-b") + choose.format("genre", "学問")) == 8
-    last = browse(tmp_path, script="for (let i = 0; i < 4; i++) $('next').click();")
+    chosen = choose.format("run", "result-b") + choose.format("genre", "学問")
+    assert count("#run=", script=chosen) == 8
+    last = browse(tmp_path, "#run=", script="for (let i = 0; i < 4; i++) $('next').click();")
     assert (
         "120 問中 101 から 120" in last
         and re.search(r'<button id="next" disabled', last)
@@ -161,6 +162,40 @@ def test_one_card_tells_models_apart(tmp_path):
         and "問い2?" in dom
         and "番号と文字が違う" in dom[dom.index("<main") :]
     )
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium がない")
+def test_opens_on_what_the_training_changed(tmp_path):
+    """まとめの表が上にあり、開くと、学習したモデルの間違いだけが並ぶ。"""
+    probs = (0.001, 0.002, 0.006, 0.001)
+    silent = {"output": "", "choice_probs": probs}
+    solved(tmp_path / "result-base.json", [0] * 4, None, key="text", **silent)
+    solved(tmp_path / "result.json", [1, 0, 0, 1], key="text")
+    # ほかの問題を解いた学習前のモデルとは、比べない
+    other = {"prompt": "別の問題", "output": "1: は"}
+    solved(tmp_path / "result-base-dev2.json", [0] * 4, None, key="text", **other)
+    step("analysis", "--html", "page.html", cwd=tmp_path)
+
+    dom = browse(tmp_path)
+    assert "2 問中 1 から 2" in dom
+    table = dom[dom.index('id="summary"') : dom.index("</table>")]
+    rows = [re.sub("<.*?>", "|", row) for row in table.split("<tr>")]
+    assert "result|" in rows[2] and "|0.500 (n=4)|" in rows[2] and "|0.25|" in rows[2]
+    assert "result-base|" in rows[4] and "|0.000 (n=4)|" in rows[4] and "|100.0 %|" in rows[4]
+    links = re.findall(r'<a href="(#run=result&amp;[^"]*)">(\d)</a>', table)
+    assert [int(n) for _, n in links] == [2, 2, 0]
+
+    # 学習で正解になった問題へのリンク
+    dom = browse(tmp_path, unescape(links[1][0]))
+    assert "2 問中 1 から 2" in dom and 'value="miss"' in dom
+    # 選んだモデルの行が先。学習前は、何も書けなくても、番号の確率を見せる
+    card = dom[dom.index("<article") : dom.index("</article>")]
+    assert card.index("result<") < card.index("result-base<")
+    assert "(空の回答)" in card and "2: 60.00 %" in card.split("result-base<")[1]
+    # 学習前の結果だけなら、すべての問題
+    (tmp_path / "result.json").unlink()
+    step("analysis", "--html", "page.html", cwd=tmp_path)
+    assert "8 問中 1 から 8" in browse(tmp_path)
 
 
 def test_twenty_large_files(tmp_path):
@@ -217,4 +252,4 @@ def test_twenty_large_files(tmp_path):
     code, megabytes = map(int, out.split())
     assert code == 0 and megabytes < 1000
     if CHROMIUM:
-        assert "13000 問中 1 から 25" in browse(tmp_path)
+        assert "13000 問中 1 から 25" in browse(tmp_path, "#run=")
