@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import zip_longest
 from pathlib import Path
 
 WIDTH = 12  # 図の幅 (インチ)
 LINE = 0.25  # 1 行の高さ (インチ)
 PIXELS = 1450  # PNG の幅と高さの、大きい方 (左にはみ出す名前の分は別)
-ABOVE = 1.9  # 段の上に空ける高さ (行の数で)
+ABOVE = 2  # 段の上に空ける高さ (行の数で)
 CURVES = 9  # 学習曲線の高さ (行の数で)
-BESIDE = 0.06  # 枠の右に数字を書く幅 (図の幅を 1 として)
-NAMED = 10  # 名前を書く学習曲線の数
+BESIDE = 0.09  # 枠の右に数字を書く幅 (図の幅を 1 として)
+NAMED = 10  # 学習曲線の数
 COLUMNS = 6  # 1 段に並べる枠の数
 COLORS = {"モデル": "#2b6cb0", "学習前のモデル": "#dd7a1c", "公開の表": "#777777"}
 ARROW = {"arrowstyle": "-|>", "color": "#444444", "shrinkA": 4, "shrinkB": 3}
@@ -133,29 +132,15 @@ def draw(levels, curves, suffix):
     """上から、Panel のリストの段を並べ、一番下に学習曲線を置いた図の bytes。"""
     from matplotlib.figure import Figure
 
-    # 高さは行の数で数え、下へ描き足していく。段の初めの枠 (全問) は、ほか (分野) の 2 倍の幅
+    # 高さは行の数で数え、下へ描き足していく。目盛りの字は、一番下の段だけに
     figure = Figure(figsize=(WIDTH, LINE))
     y = 0
-    for level, below in zip_longest(levels, levels[1:], fillvalue=()):
-        rows = level[0].rows
-        y -= ABOVE + len(rows)
-        unit = 1 / (len(level) + 1)
-        left = 0
-        for panel in level:
-            width = unit if left else 2 * unit
-            ax = figure.add_axes((left, y, width - BESIDE, len(rows)))
-            draw_panel(ax, panel, rows)
-            # 目盛りの字は、左の端の枠と、枠の並びの同じ段が続く所の、一番下の段だけに
-            ax.tick_params(labelleft=not left, labelbottom=len(below) != len(level))
-            left += width
-
-    # 凡例は、どの印も 1 度だけ
-    legend = {}
-    for ax in figure.axes:
-        marks, names = ax.get_legend_handles_labels()
-        legend |= zip(names, marks)
-    where = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 3, "ncols": 9}
-    figure.axes[0].legend(legend.values(), legend, **where)
+    for level in levels:
+        y -= ABOVE + len(level[0].rows)
+        axes = draw_level(figure, y, level)
+    for ax in axes:
+        ax.tick_params(labelbottom=True)
+    draw_legend(figure)
     if curves:
         y -= ABOVE + CURVES
         draw_curves(figure.add_axes((0, y, 0.75, CURVES)), curves)
@@ -167,23 +152,55 @@ def draw(levels, curves, suffix):
     return image.getvalue()
 
 
+def draw_level(figure, y, level):
+    """高さ y に、1 つの段 (同じモデルの Panel のリスト) を描き、枠のリストを返す。"""
+    # 段の初めの枠 (全問) は、ほか (分野) の 2 倍の幅
+    columns = len(level)
+    grid = figure.add_gridspec(
+        1,
+        columns,
+        left=0,
+        right=1,
+        bottom=y,
+        top=y + len(level[0].rows),
+        width_ratios=[2] + [1] * (columns - 1),
+        wspace=BESIDE * columns,
+    )
+    axes = grid.subplots(sharey=True, squeeze=False)[0]
+    for ax, panel in zip(axes, level):
+        draw_panel(ax, panel, level[0].rows)
+    return axes
+
+
+def draw_legend(figure):
+    """どの印も 1 度だけの凡例を、図の上に置く。"""
+    legend = {}
+    for ax in figure.axes:
+        marks, names = ax.get_legend_handles_labels()
+        legend |= zip(names, marks)
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 3}
+    figure.axes[0].legend(legend.values(), legend, ncols=len(legend), **place)
+
+
 def draw_panel(ax, panel, order):
     """枠 1 つを描く。order は、上からのモデルの印の順。"""
     names = []
-    for y, key in enumerate(order):
-        now, before = panel.rows[key]
-        names.append(now.name)
-        text = f"{now.score:.2f}"
+    for y, model in enumerate(order):
+        now, before = panel.rows[model]
         draw_dot(ax, y, now)
+        names.append(now.name)
+        # 矢印は、学習前から後へ
+        number = f"{now.score:.2f}"
         if before:
             draw_dot(ax, y, before)
             ax.annotate("", (now.score, y), (before.score, y), arrowprops=ARROW)
-            text += f" ({now.score - before.score:+.2f})"
-        ax.text(1.08, y, text, va="center")
+            number += f" ({now.score - before.score:+.2f})"
+        ax.text(1.08, y, number, va="center")
     if panel.chance:
         ax.axvline(panel.chance, color="#c53030", ls="--", lw=1, label="当てずっぽう")
     ax.set(title=panel.title, xticks=(0, 0.5, 1), xlim=(-0.05, 1.05))
-    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
 
 
 def draw_dot(ax, y, dot):
@@ -192,8 +209,8 @@ def draw_dot(ax, y, dot):
     ax.hlines(y, *dot.interval, color, lw=7, alpha=0.25, label="95 % 区間")
     ax.plot(dot.score, y, "o", color=color, label=dot.kind)
     # 生成の正解率が 0 でも、番号の確率では高いことがある。記録がなければ (None)、印は付かない
-    style = {"ms": 3, "mfc": "white", "color": color, "label": "番号の確率での正解率"}
-    ax.plot([dot.likelihood], [y], "D", **style)
+    likely = {"ms": 3, "mfc": "white", "label": "番号の確率での正解率"}
+    ax.plot([dot.likelihood], [y], "D", color=color, **likely)
 
 
 def curves_of(results):
@@ -211,12 +228,11 @@ def curves_of(results):
 
 def draw_curves(ax, curves):
     """学習曲線: 横が学習した量 (エポック)、縦が番号の確率での正解率。"""
-    # 名前を書くのは、終わりの高い順に NAMED 本まで。ほかは灰色
     best = sorted(curves, key=lambda points: -points[-1][1])
-    for i, points in enumerate(best):
-        color = f"C{i}" if i < NAMED else "#cccccc"
-        name = " ".join(curves[points])
-        ax.plot(*zip(*points), "o-", ms=3, color=color, zorder=NAMED - i, label=name)
-    ax.set(title="学習曲線", xlabel="エポック (0 は学習前)", ylim=(0, 1.05))
-    ax.set_ylabel("番号の確率での正解率")
-    ax.legend(handles=ax.lines[:NAMED], loc="center left", bbox_to_anchor=(1, 0.5))
+    for points in best[:NAMED]:
+        epochs, scores = zip(*points)
+        ax.plot(epochs, scores, "o-", ms=3, label=" ".join(curves[points]))
+    ax.set(title=f"学習曲線 (終わりの高い {NAMED} 本まで)", ylim=(0, 1.05))
+    ax.set(xlabel="エポック (0 は学習前)", ylabel="番号の確率での正解率")
+    ax.tick_params(labelbottom=True)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
