@@ -6,7 +6,7 @@ from pathlib import Path
 
 WIDTH = 12  # 図の幅 (インチ)
 LINE = 0.25  # 1 行の高さ (インチ)
-PIXELS = 1450  # PNG の幅と高さの、大きい方 (左にはみ出す名前の分は別)
+PIXELS = 1400  # PNG の幅と高さの、大きい方 (左にはみ出す名前の分は別)
 ABOVE = 2  # 段の上に空ける高さ (行の数で)
 CURVES = 9  # 学習曲線の高さ (行の数で)
 BESIDE = 0.09  # 枠の右に数字を書く幅 (図の幅を 1 として)
@@ -47,6 +47,7 @@ def plot(tables, results, suffix, steps=(), setting=None):
     import matplotlib_fontja  # noqa: F401
     from matplotlib import style
 
+    # 表の枠の後に、あれば、変えた設定の枠と、学習が教えたことの枠
     panels = make_panels(tables)
     if setting:
         panels.append(setting_panel(*setting))
@@ -66,6 +67,7 @@ def make_panels(tables):
         for row in table.rows:
             questions = row.questions or known.get(row.n)
             groups.setdefault(questions, []).append(row)
+        # 分野の問題は少ないので、問題の数を題に書く
         for rows in groups.values():
             title = f"{table.title} (n={rows[0].n})"
             panels.append(Panel(title, rows[0].chance, pair_up(rows, table.versus_base)))
@@ -76,6 +78,7 @@ def pair_up(rows, versus_base):
     """点数の順の行から Panel の rows を作る。学習後のある学習前の行は、矢印の元にだけなる。"""
     # 問題の一部が違う学習前とは、結ばない
     before = {row: c.b for row, c in versus_base.items() if c.b.questions == row.questions}
+    # 同じモデルの印は、結果のファイル (公開の点数なら、モデルの名前)
     pairs = {}
     for row in rows:
         if row not in before.values():
@@ -87,6 +90,7 @@ def pair_up(rows, versus_base):
 
 def dot(row):
     """表の行の Dot。"""
+    # 色を分ける種類
     kind = "モデル"
     if not row.result:
         kind = "公開の表"
@@ -97,6 +101,7 @@ def dot(row):
 
 def setting_panel(name, values):
     """変えた設定 (名前と {行: 値}) の Panel。値の小さい順。"""
+    # 種だけが違う結果もあるので、値にはファイルの名前も付ける
     rows = {}
     for row in sorted(values, key=values.get):
         same = f"{name} {values[row]}: {row.name}"
@@ -106,6 +111,7 @@ def setting_panel(name, values):
 
 def steps_panel(steps):
     """学習が教えたこと (Step のリスト) の Panel。前の段から矢印を引く。"""
+    # 階段の前の段が、矢印の元になる
     rows = {}
     last = None
     for step in steps:
@@ -118,9 +124,11 @@ def steps_panel(steps):
 
 def make_levels(panels):
     """Panel のリストを、同じモデルのものどうし、COLUMNS 個までの段に分ける。"""
+    # 縦軸の名前は、段に 1 度だけ書けばよい
     same = {}
     for panel in panels:
         same.setdefault(frozenset(panel.rows), []).append(panel)
+    # 分野の数が多ければ、次の段へ
     levels = []
     for group in same.values():
         for i in range(0, len(group), COLUMNS):
@@ -132,12 +140,13 @@ def draw(levels, curves, suffix):
     """上から、Panel のリストの段を並べ、一番下に学習曲線を置いた図の bytes。"""
     from matplotlib.figure import Figure
 
-    # 高さは行の数で数え、下へ描き足していく。目盛りの字は、一番下の段だけに
+    # 高さは行の数で数え、下へ描き足していく
     figure = Figure(figsize=(WIDTH, LINE))
     y = 0
     for level in levels:
         y -= ABOVE + len(level[0].rows)
         axes = draw_level(figure, y, level)
+    # 横軸はどの枠も同じなので、目盛りの字は、一番下の段だけに
     for ax in axes:
         ax.tick_params(labelbottom=True)
     draw_legend(figure)
@@ -174,6 +183,7 @@ def draw_level(figure, y, level):
 
 def draw_legend(figure):
     """どの印も 1 度だけの凡例を、図の上に置く。"""
+    # 名前が同じ印は、後のものだけが残る
     legend = {}
     for ax in figure.axes:
         marks, names = ax.get_legend_handles_labels()
@@ -198,6 +208,7 @@ def draw_panel(ax, panel, order):
         ax.text(1.08, y, number, va="center")
     if panel.chance:
         ax.axvline(panel.chance, color="#c53030", ls="--", lw=1, label="当てずっぽう")
+    # 0 点も見えるように、横軸は 0 より左から
     ax.set(title=panel.title, xticks=(0, 0.5, 1), xlim=(-0.05, 1.05))
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
@@ -228,6 +239,7 @@ def curves_of(results):
 
 def draw_curves(ax, curves):
     """学習曲線: 横が学習した量 (エポック)、縦が番号の確率での正解率。"""
+    # 40 人の線は見分けられないので、終わりの高いものだけ
     best = sorted(curves, key=lambda points: -points[-1][1])
     for points in best[:NAMED]:
         epochs, scores = zip(*points)

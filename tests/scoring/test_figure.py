@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import dataclass
 
 from conftest import read, step
 from samples import solved
@@ -149,3 +150,39 @@ def test_published_scores_stand_beside_the_same_number_of_questions(tmp_path, mo
     (rows,) = [panel.rows for panel in made if panel.title == "AI王 dev1 (n=995)"]
     assert len(rows) == 24 and rows["result.json"][0].kind == "モデル"
     assert rows["swallow-13b"][0].kind == "公開の表"
+
+
+@dataclass
+class Step:
+    """taught.steps() の段のうち、図が使うもの。"""
+
+    name: str
+    accuracy: float
+    interval: tuple
+    n: int
+    role: str
+
+
+def test_setting_and_steps(tmp_path, monkeypatch):
+    """変えた設定は値の小さい順に、学習が教えたことは前の段からの矢印で。"""
+    monkeypatch.chdir(tmp_path)
+    for rank, hits in ((16, [1, 1, 1, 0]), (4, [0, 0, 1, 0]), (8, [0, 1, 1, 0])):
+        solved(tmp_path / f"{rank}.json", hits)
+    tables = tables_of("16.json", "4.json", "8.json")
+    values = {row: int(row.name) for row in tables[0].rows}
+    panel = figure.setting_panel("lora_r", values)
+    assert list(panel.rows) == ["lora_r 4: 4", "lora_r 8: 8", "lora_r 16: 16"]
+    assert [now.score for now, _ in panel.rows.values()] == [0.25, 0.5, 0.75]
+    assert panel.chance == 0.25
+
+    steps = [
+        Step("学習前 生成", 0, (0, 0.3), 4, "before"),
+        Step("学習前 番号の確率", 0.5, (0.2, 0.8), 4, "before"),
+        Step("学習後 生成", 0.75, (0.4, 0.9), 4, "tuned"),
+    ]
+    rows = figure.steps_panel(steps).rows.values()
+    assert [before and before.score for _, before in rows] == [None, 0, 0.5]
+    assert [now.kind for now, _ in rows][1:] == ["学習前のモデル", "モデル"]
+    svg = figure.plot(tables, [], "svg", steps=steps, setting=("lora_r", values)).decode()
+    for text in ("lora_r 16: 16", "学習前 番号の確率", "0.50 (+0.50)", "0.75 (+0.25)"):
+        assert f"<!-- {text} -->" in svg, text
