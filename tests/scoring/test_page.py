@@ -10,7 +10,7 @@ from html import unescape
 
 import pytest
 from conftest import ROOT, run, step
-from samples import record, write_result
+from samples import record, solved, write_result
 
 from quiz.prompt import Question, eval_record
 
@@ -82,7 +82,7 @@ def test_page(tmp_path):
         not re.search(r"https?:|//[a-z]|@import|url\(|<link", text) and "default-src 'none'" in text
     )
 
-    dom = browse(tmp_path)
+    dom = browse(tmp_path, "#run=")
     assert (
         "120 問中 1 から 25" in dom
         and dom.count("<article") == 25
@@ -109,31 +109,32 @@ def test_page(tmp_path):
     ):
         assert part in card, part
 
-    # 3 問に 1 問が正解。ただし、読み取れない回答 (10 問に 1 問) は不正解
-    def count(*fragments, script=""):
-        return int(
-            re.search(
-                r'id="count"[^>]*>(\d+) 問', browse(tmp_path, *fragments, script=script)
-            ).group(1)
-        )
+    # 3 問に 1 問が正解。ただし、読み取れない回答 (10 問に 1 問) は不正解。
+    # 選んだ状態のページは、1 つのブラウザの中で、順に開く
+    expected = {
+        "run=result-a&hit=miss": 84,
+        "run=result-a&hit=unparsed": 12,
+        "run=result-b": 30,
+        "run=result-b&genre=雑学&hit=hit": 6,
+        "run=result-a&hit=hit&other=result-b&other_hit=miss": 0,
+        "run=result-a&hit=hit&other=result-b&other_hit=hit": 9,
+        "text=a11": 11,
+        "text=b29番": 1,
+    }
+    opened = (
+        f"const counts = {list(expected)}.map(hash => "
+        "{ location.hash = hash; choose(); return parseInt($('count').textContent); });"
+        "add(document.body, 'output', counts.join(' '));"
+    )
+    shown = browse(tmp_path, script=opened)
+    counts = re.search("<output>(.*?)</output>", shown).group(1)
+    assert counts == " ".join(map(str, expected.values()))
 
-    assert (
-        count("#run=result-a&hit=miss") == 84
-        and count("#run=result-a&hit=unparsed") == 12
-        and count("#run=result-b") == 30
-    )
-    assert (
-        count("#run=result-b&genre=雑学&hit=hit") == 6
-        and count("#run=result-a&hit=hit&other=result-b&other_hit=miss") == 0
-    )
-    assert (
-        count("#run=result-a&hit=hit&other=result-b&other_hit=hit") == 9
-        and count("#text=a11") == 11
-        and count("#text=b29番") == 1
-    )
+    # 手で選ぶ
     choose = "$('{0}').value = '{1}'; $('{0}').dispatchEvent(new Event('change'));"
-    assert count(script=choose.format("run", "result-b") + choose.format("genre", "学問")) == 8
-    last = browse(tmp_path, script="for (let i = 0; i < 4; i++) $('next').click();")
+    chosen = choose.format("run", "result-b") + choose.format("genre", "学問")
+    assert ">8 問中" in browse(tmp_path, "#run=", script=chosen)
+    last = browse(tmp_path, "#run=", script="for (let i = 0; i < 4; i++) $('next').click();")
     assert (
         "120 問中 101 から 120" in last
         and re.search(r'<button id="next" disabled', last)
@@ -161,6 +162,40 @@ def test_one_card_tells_models_apart(tmp_path):
         and "問い2?" in dom
         and "番号と文字が違う" in dom[dom.index("<main") :]
     )
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium がない")
+def test_opens_on_what_the_training_changed(tmp_path):
+    """まとめの表が上にあり、開くと、学習したモデルの間違いだけが並ぶ。"""
+    probs = (0.001, 0.002, 0.006, 0.001)
+    silent = {"output": "", "choice_probs": probs}
+    solved(tmp_path / "result-base.json", [0] * 4, None, key="text", **silent)
+    solved(tmp_path / "result.json", [1, 0, 0, 1], key="text")
+    # ほかの問題を解いた学習前のモデルとは、比べない
+    other = {"prompt": "別の問題", "output": "1: は"}
+    solved(tmp_path / "result-base-dev2.json", [0] * 4, None, key="text", **other)
+    step("analysis", "--html", "page.html", cwd=tmp_path)
+
+    dom = browse(tmp_path)
+    assert "2 問中 1 から 2" in dom
+    table = dom[dom.index('id="summary"') : dom.index("</table>")]
+    rows = [re.sub("<.*?>", "|", row) for row in table.split("<tr>")]
+    assert "result|" in rows[2] and "|0.500 (n=4)|" in rows[2] and "|0.25|" in rows[2]
+    assert "result-base|" in rows[4] and "|0.000 (n=4)|" in rows[4] and "|100.0 %|" in rows[4]
+    links = re.findall(r'<a href="(#run=result&amp;[^"]*)">(\d)</a>', table)
+    assert [int(n) for _, n in links] == [2, 2, 0]
+
+    # 学習で正解になった問題へのリンク
+    dom = browse(tmp_path, unescape(links[1][0]))
+    assert "2 問中 1 から 2" in dom and 'value="miss"' in dom
+    # 選んだモデルの行が先。学習前は、何も書けなくても、番号の確率を見せる
+    card = dom[dom.index("<article") : dom.index("</article>")]
+    assert card.index("result<") < card.index("result-base<")
+    assert "(空の回答)" in card and "2: 60.00 %" in card.split("result-base<")[1]
+    # 学習前の結果だけなら、すべての問題
+    (tmp_path / "result.json").unlink()
+    step("analysis", "--html", "page.html", cwd=tmp_path)
+    assert "8 問中 1 から 8" in browse(tmp_path)
 
 
 def test_twenty_large_files(tmp_path):
@@ -217,4 +252,4 @@ def test_twenty_large_files(tmp_path):
     code, megabytes = map(int, out.split())
     assert code == 0 and megabytes < 1000
     if CHROMIUM:
-        assert "13000 問中 1 から 25" in browse(tmp_path)
+        assert "13000 問中 1 から 25" in browse(tmp_path, "#run=")
