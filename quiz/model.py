@@ -124,13 +124,28 @@ def read_model_config(base, config):
 
 
 def empty_model(model_config, config):
-    """手順4が読むのと同じ形の、重みのないモデル (meta デバイス)。大きさや名前を調べるため。"""
+    """手順4が読むのと同じ形の、重みのないモデル (meta デバイス)。大きさや名前を調べるため。
+
+    できない attn_implementation なら、ライブラリの例外。
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    trust = bool(config.get("trust_remote_code"))
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(model_config, trust_remote_code=trust)
+        return AutoModelForCausalLM.from_config(
+            model_config,
+            attn_implementation=attention(config, model_config),
+            trust_remote_code=bool(config.get("trust_remote_code")),
+        )
+
+
+def read_weights(model_class, base, **settings):
+    """(モデル, 読まずに余った重みの名前の集合) を返す。足りない重みがあれば ValueError。"""
+    model, found = model_class.from_pretrained(base, output_loading_info=True, **settings)
+    # transformers は、ない重みを黙って乱数で埋める
+    if found["missing_keys"]:
+        raise ValueError(f"重み {min(found['missing_keys'])} がありません")
+    return model, found["unexpected_keys"]
 
 
 def load_model(base, adapter, config, device):
@@ -161,18 +176,15 @@ def load_model(base, adapter, config, device):
 
     # 重み
     model_config = read_model_config(base, config)
-    model, found = AutoModelForCausalLM.from_pretrained(
+    model, _ = read_weights(
+        AutoModelForCausalLM,
         base,
         dtype=dtype,
         quantization_config=quantization,
         device_map={"": device},
         attn_implementation=attention(config, model_config),
-        output_loading_info=True,
         trust_remote_code=bool(config.get("trust_remote_code")),
     )
-    # transformers は、ない重みを黙って乱数で埋める
-    if found["missing_keys"]:
-        raise ValueError(f"重み {min(found['missing_keys'])} がありません")
 
     compute_exactly(model)
     # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう

@@ -143,33 +143,6 @@ def drop_weight(folder):
     save_file({k: v for k, v in load_file(path).items() if "ln_1" not in k}, path)
 
 
-def test_prepare_vocab_and_merges(qwen, tmp_path):
-    """vocab.json と merges.txt だけのモデルも、点検が直すように言う。
-
-    言ったとおりのコマンドで、点検を通る形になる。
-    """
-    base = shutil.copytree(qwen, tmp_path / "base")
-    bpe = read(base / "tokenizer.json")["model"]
-    (base / "vocab.json").write_text(json.dumps(bpe["vocab"]))
-    (base / "merges.txt").write_text(
-        "#version: 0.2\n" + "".join(f"{' '.join(m)}\n" for m in bpe["merges"])
-    )
-    (base / "tokenizer.json").unlink()
-    eos = read(base / "tokenizer_config.json")["eos_token"]
-    (base / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": eos, "unk_token": eos})
-    )
-    step("convert_train", DEMO / "train_questions.json", "--max-questions", "9", cwd=tmp_path)
-    edit_yaml(tmp_path / "qlora-opencalm.yml", "base", "./out")
-    error = step_error("quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path)
-    command, target = re.search(
-        r"python -m (quiz.prepare_model base (\S+)) で直し、base_model を ./\2 に", error
-    ).groups()
-    step(*command.split(), cwd=tmp_path)
-    edit_yaml(tmp_path / "qlora-opencalm.yml", f"./{target}", "./out")
-    assert "次は: " in step("quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path).stdout
-
-
 def test_prepare_without_network(tmp_path, monkeypatch):
     """Hub につながらなければ 1 行で終わり、何も残さない。
 
