@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from quiz.adapter import WEIGHTS, check_files
-from quiz.files import fail, reason
+from quiz.files import REASONS, fail, reason
 
 # メモリが足りないときの例外の言い方。GPU とライブラリによって違う。
 OUT_OF_MEMORY = (
@@ -139,15 +139,6 @@ def empty_model(model_config, config):
         )
 
 
-def read_weights(model_class, base, **settings):
-    """(モデル, 読まずに余った重みの名前の集合) を返す。足りない重みがあれば ValueError。"""
-    model, found = model_class.from_pretrained(base, output_loading_info=True, **settings)
-    # transformers は、ない重みを黙って乱数で埋める
-    if found["missing_keys"]:
-        raise ValueError(f"重み {min(found['missing_keys'])} がありません")
-    return model, found["unexpected_keys"]
-
-
 def load_model(base, adapter, config, device):
     """モデルを学習と同じ精度で device に読み、アダプタがあれば付ける。
 
@@ -176,15 +167,18 @@ def load_model(base, adapter, config, device):
 
     # 重み
     model_config = read_model_config(base, config)
-    model, _ = read_weights(
-        AutoModelForCausalLM,
+    model, found = AutoModelForCausalLM.from_pretrained(
         base,
         dtype=dtype,
         quantization_config=quantization,
         device_map={"": device},
         attn_implementation=attention(config, model_config),
+        output_loading_info=True,
         trust_remote_code=bool(config.get("trust_remote_code")),
     )
+    # transformers は、ない重みを黙って乱数で埋める
+    if found["missing_keys"]:
+        raise ValueError(f"重み {min(found['missing_keys'])} がありません")
 
     compute_exactly(model)
     # モデルに付いてくる生成の設定 (温度、繰り返しの罰など) は、貪欲法の答えを変えてしまう
@@ -244,13 +238,15 @@ def why_unreadable(base, error):
     is_folder = Path(base).is_dir()
     if str(base).startswith((".", "/")) and not is_folder:
         return "そのフォルダはありません。場所を確かめてください"
-    # つながらないときの例外はいろいろで、RuntimeError (閉じた接続) のこともある
-    if isinstance(error, (OSError, HTTPError, RuntimeError)) and not is_folder:
+    # つながらないときの例外はいろいろで、RuntimeError (閉じた接続) のこともある。
+    # REASONS にあるのは、手元のファイルのこと (空き容量など)
+    local = is_folder or getattr(error, "errno", None) in REASONS
+    if isinstance(error, (OSError, HTTPError, RuntimeError)) and not local:
         return (
             "Hub から取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめて、"
             "同じコマンドをもう一度実行してください (モデルによっては承認が要ります: hf auth login)"
         )
-    return f"{reason(error)}。base_model と output_dir を確かめてください"
+    return f"{reason(error)}。モデルの名前とファイルを確かめてください"
 
 
 def load(base, adapter, config, device, prompts):

@@ -19,8 +19,8 @@ import tempfile
 from pathlib import Path
 
 from quiz.command import Parser, start
-from quiz.files import fail, reason
-from quiz.model import empty_model, quiet, read_weights
+from quiz.files import fail
+from quiz.model import empty_model, quiet, why_unreadable
 from quiz.prompt import Question
 
 # Qwen 第 1 世代の構造の名前
@@ -64,12 +64,9 @@ def qwen_config(old):
     """
     from transformers import Qwen2Config
 
-    # 第 1 世代でだけ変えられた設定が、Qwen2 と同じ値か
-    head_size = old["hidden_size"] // old["num_attention_heads"]
-    needed = {"no_bias": True, "rotary_pct": 1.0, "kv_channels": head_size}
-    for key, value in needed.items():
-        if old.get(key) != value:
-            raise ValueError(f"Qwen2 の形に直せない設定です ({key}: {old.get(key)})")
+    # ほかの違い (偏りの項など) は、重みの名前と形に表れる
+    if old["rotary_pct"] != 1:
+        raise ValueError(f"Qwen2 の形に直せない設定です (rotary_pct: {old['rotary_pct']})")
 
     # そのまま写す設定と、名前や数え方を直す設定
     kept = (
@@ -87,9 +84,6 @@ def qwen_config(old):
         intermediate_size=old["intermediate_size"] // 2,
         rms_norm_eps=old["layer_norm_epsilon"],
         rope_parameters={"rope_type": "default", "rope_theta": float(old["rotary_emb_base"])},
-        architectures=["Qwen2ForCausalLM"],
-        bos_token_id=None,
-        eos_token_id=None,
     )
 
 
@@ -111,11 +105,23 @@ def prepare_qwen(folder, config):
     parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
     changes.append(WeightConverter("attn.c_attn", parts, [Chunk(dim=0)]))
     register_checkpoint_conversion_mapping("qwen2", changes, overwrite=True)
-    model, _ = read_weights(Qwen2ForCausalLM, folder, config=qwen_config(config))
+    model = read_weights(Qwen2ForCausalLM, folder, config=qwen_config(config))
 
     replace_weights(folder, model)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, pad_token=EOS)
     tokenizer.save_pretrained(folder)
+
+
+def read_weights(model_class, folder, **settings):
+    """folder のモデルを読む。足りない重みか余る重みがあれば ValueError。"""
+    model, found = model_class.from_pretrained(
+        folder, dtype="auto", output_loading_info=True, trust_remote_code=False, **settings
+    )
+    # transformers は、足りない重みを黙って乱数で埋め、余る重みを黙って捨てる
+    wrong = found["missing_keys"] | found["unexpected_keys"]
+    if wrong:
+        raise ValueError(f"重み {min(wrong)} が、足りないか余ります")
+    return model
 
 
 def replace_weights(folder, model):
@@ -143,9 +149,7 @@ def prepare_text_model(folder):
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     # 本来のクラスで読み、部品を文章のクラスに移す
-    whole, extra = read_weights(AutoModelForImageTextToText, folder)
-    if extra:
-        raise ValueError(f"重み {min(extra)} の置き場所がありません")
+    whole = read_weights(AutoModelForImageTextToText, folder)
     config = whole.config.get_text_config()
     config.tie_word_embeddings = whole.lm_head.weight is whole.get_input_embeddings().weight
     text = empty_model(config, {})
@@ -156,7 +160,7 @@ def prepare_text_model(folder):
 
     # 読み直したものが、同じ値を出すか。メモリには 1 つだけ置く
     del whole, text
-    made, _ = read_weights(AutoModelForCausalLM, folder)
+    made = read_weights(AutoModelForCausalLM, folder)
     if not some_logits(made).equal(expected):
         raise ValueError("取り出した文章のモデルが、元のモデルと同じ値を出しません")
 
@@ -196,12 +200,13 @@ def prepare_tokenizer(folder):
         raise ValueError(f"{path.name} を同じトークン列の tokenizer.json に直せませんでした")
 
 
-def why_prepare(base):
-    """base (モデル名か、手元のフォルダ) を直さなければならない理由。そのまま使えるなら None。"""
-    from transformers import PreTrainedConfig
+def why_prepare(base, config):
+    """base (モデル名か、手元のフォルダ) を直さなければならない理由。そのまま使えるなら None。
+
+    config は、その config.json の dict。
+    """
     from transformers.utils import cached_file
 
-    config, _ = PreTrainedConfig.get_config_dict(base)
     if config.get("model_type") == QWEN:
         return "は Qwen 第 1 世代の形で、今の transformers では動きません"
     if "text_config" in config:
@@ -230,11 +235,13 @@ def fetch(source, folder):
 
 def prepare(source, folder):
     """source を folder に写して直す。直すところがなければ 1 行で終わる。"""
-    if not why_prepare(source):
+    from transformers import PreTrainedConfig
+
+    config, _ = PreTrainedConfig.get_config_dict(source)
+    if not why_prepare(source, config):
         fail(f"{source} に直すところはありません。base_model にそのまま書いてください。")
     fetch(source, folder)
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("model_type") == QWEN:
         prepare_qwen(folder, config)
     elif "text_config" in config:
@@ -252,21 +259,16 @@ def main():
     if args.output.exists() or not place.is_dir():
         fail(f"{args.output} は、もうあるか、置くフォルダがありません。別の名前にしてください。")
     quiet(args.source)
-    from httpx import HTTPError
 
     # 途中で止まっても、書きかけのフォルダを残さない
     with tempfile.TemporaryDirectory(dir=place, prefix=f".{args.output.name}-") as work:
         made = Path(work, "model")
         try:
             prepare(args.source, made)
-        except (OSError, HTTPError) as e:
+        except Exception as e:  # つながらない網、壊れた重み、メモリ: ライブラリごとに違う
             file = Path(getattr(e, "filename", None) or "").name
-            fail(
-                f"{args.source}: 取得できません ({file} {reason(e)})。モデル名、ネットワーク、"
-                "空き容量を確かめてください。"
-            )
-        except Exception as e:  # 壊れた重み、合わない設定、足りないメモリ: ライブラリごとに違う
-            fail(f"{args.source}: {reason(e)}。docs/models.md の表のモデルを使ってください。")
+            why = why_unreadable(args.source, e)
+            fail(f"{args.source} を直せません: {file} {why}。")
         made.rename(args.output)
     print(
         f"{args.output} に書きました。qlora-opencalm.yml の 1 行目を base_model: {args.output} "

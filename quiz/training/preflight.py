@@ -174,48 +174,42 @@ def read_training_files(yaml):
 
 def check_model(yaml):
     """モデルの設定を読んで返す。今のライブラリで学習できないモデルなら WrongSetting。"""
-    check_architecture(yaml)
+    why = why_unusable(yaml)
+    if why:
+        raise WrongSetting(f"{yaml['base_model']} {why}", "base_model")
     model_config = read_model_config(yaml["base_model"], yaml)
     check_accelerators(yaml, model_config.model_type)
     check_lora(yaml, model_config)
     return model_config
 
 
-def check_architecture(yaml):
-    """知らない構造、先に直すモデル、モデルでないフォルダを断る。"""
+def why_unusable(yaml):
+    """base_model を学習できない理由と、次にすること。学習できるなら None。"""
     import transformers
 
     base = yaml["base_model"]
     if Path(base, "adapter_config.json").exists():
-        raise WrongSetting(
-            f"base_model {base} はアダプタのフォルダです。基のモデルにしてください。", "base_model"
-        )
+        return "はアダプタのフォルダです。基のモデルにしてください。"
 
     # 画像も読むモデルなら、中の文章のモデルの構造
     saved, _ = transformers.PreTrainedConfig.get_config_dict(base)
     kind = saved.get("text_config", saved).get("model_type")
     known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     if kind not in (*known, QWEN) and not yaml.get("trust_remote_code"):
-        raise WrongSetting(
-            f"{base} の構造 {kind} を、今の transformers は知りません。"
-            "docs/models.md の表のモデルを使ってください。",
-            "base_model",
+        return (
+            f"の構造 {kind} を、今の transformers は知りません。"
+            "docs/models.md の表のモデルを使ってください。"
         )
     if saved.get("quantization_config"):
-        raise WrongSetting(
-            f"{base} の重みは、もう量子化してあります。量子化していないモデルを使ってください。",
-            "base_model",
-        )
+        return "の重みは、もう量子化してあります。量子化していないモデルを使ってください。"
 
     # 学習できる形に直せるモデルなら、直すコマンドを言う
-    why = why_prepare(base)
+    why = why_prepare(base, saved)
     if why:
         target = f"{Path(base).name}-prepared"
         command = f"python -m quiz.prepare_model {shlex.quote(base)} {shlex.quote(target)}"
-        raise WrongSetting(
-            f"{base} {why}。{command} で直し、base_model を ./{target} にしてください。",
-            "base_model",
-        )
+        return f"{why}。{command} で直し、base_model を ./{target} にしてください。"
+    return None
 
 
 def check_accelerators(yaml, kind):
@@ -257,8 +251,9 @@ def check_lora(yaml, model_config):
         ) from e
 
     # Mamba の層などは、PEFT が断る
+    lora = LoraConfig(target_modules=yaml["lora_target_modules"])
     try:
-        get_peft_model(model, LoraConfig(target_modules=yaml["lora_target_modules"]))
+        get_peft_model(model, lora, low_cpu_mem_usage=True)
     except ValueError as e:
         raise WrongSetting(
             f"{base} の lora_target_modules {yaml['lora_target_modules']} には LoRA を"
