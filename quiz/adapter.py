@@ -22,7 +22,7 @@ RECORD = "training.json"
 # 学習の記録に従う。
 FOLLOWED = ("load_in_4bit", "tokenizer_type", "attn_implementation", "bf16", "fp16")
 
-# 基のモデルの印に入れるファイル: 設定、トークナイザ、重み
+# 基のモデルの印に入れるファイル: 設定、トークナイザ、重み、付いてくるプログラム
 MODEL_FILES = (
     "config.json",
     "tokenizer.json",
@@ -32,6 +32,7 @@ MODEL_FILES = (
     "*.index.json",
     "*.safetensors",
     "pytorch_model*.bin",
+    "*.py",
 )
 # 重みのファイルは大きいので、印は、等間隔の 16 か所を 1 MiB ずつ読んで作る。
 SAMPLES = 16

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 from quiz.adapter import WEIGHTS, check_files
-from quiz.files import fail, reason
+from quiz.files import REASONS, fail, reason
 
 # メモリが足りないときの例外の言い方。GPU とライブラリによって違う。
 OUT_OF_MEMORY = (
@@ -124,13 +124,19 @@ def read_model_config(base, config):
 
 
 def empty_model(model_config, config):
-    """手順4が読むのと同じ形の、重みのないモデル (meta デバイス)。大きさや名前を調べるため。"""
+    """手順4が読むのと同じ形の、重みのないモデル (meta デバイス)。大きさや名前を調べるため。
+
+    できない attn_implementation なら、ライブラリの例外。
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    trust = bool(config.get("trust_remote_code"))
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(model_config, trust_remote_code=trust)
+        return AutoModelForCausalLM.from_config(
+            model_config,
+            attn_implementation=attention(config, model_config),
+            trust_remote_code=bool(config.get("trust_remote_code")),
+        )
 
 
 def load_model(base, adapter, config, device):
@@ -232,13 +238,15 @@ def why_unreadable(base, error):
     is_folder = Path(base).is_dir()
     if str(base).startswith((".", "/")) and not is_folder:
         return "そのフォルダはありません。場所を確かめてください"
-    # つながらないときの例外はいろいろで、RuntimeError (閉じた接続) のこともある
-    if isinstance(error, (OSError, HTTPError, RuntimeError)) and not is_folder:
+    # つながらないときの例外はいろいろで、RuntimeError (閉じた接続) のこともある。
+    # REASONS にあるのは、手元のファイルのこと (空き容量など)
+    local = is_folder or getattr(error, "errno", None) in REASONS
+    if isinstance(error, (OSError, HTTPError, RuntimeError)) and not local:
         return (
             "Hub から取得できません。名前 (手元のフォルダならその場所) とネットワークを確かめて、"
             "同じコマンドをもう一度実行してください (モデルによっては承認が要ります: hf auth login)"
         )
-    return f"{reason(error)}。base_model と output_dir を確かめてください"
+    return f"{reason(error)}。モデルの名前とファイルを確かめてください"
 
 
 def load(base, adapter, config, device, prompts):

@@ -3,27 +3,28 @@
     python -m quiz.prepare_model rinna/nekomata-7b nekomata-7b
     # YAML は base_model: ./nekomata-7b
 
-直すのは、次のどちらかに当てはまるモデルだけである。
+直すのは、次のどれかに当てはまるモデルだけである。
 - Qwen 第 1 世代 (nekomata): 今の transformers では動かないが、Qwen2 が同じ関数を計算するので、
   重みの名前を付け替える。学習時の長さ (seq_length) を超えると第 1 世代だけが補正
   (dynamic NTK、log-n) をするので、そこまでを使える長さとする。
-- tokenizer.json がないモデル: 今あるファイルを正しく読めるクラスで読んで、tokenizer.json にする。
-  SentencePiece のファイル (tokenizer.model など) だけのモデルでは、クラスによって、空白や BOS や
-  語の切り方が黙って変わる。いくつかの直し方を試し、SentencePiece と同じトークン列になるものを使う。
+- 画像も読むモデル (gemma-3-4b、Qwen3.5 など): 中にある、文章のモデルだけを取り出す。
+- tokenizer.json がなく、SentencePiece のファイル (tokenizer.model など) だけのモデル:
+  tokenizer.json を作り、SentencePiece と同じトークン列になることを確かめる。
 """
 
 import json
 import re
 import shutil
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from quiz.command import Parser, start
-from quiz.files import fail, reason
-from quiz.model import quiet
+from quiz.files import fail
+from quiz.model import empty_model, quiet, why_unreadable
 from quiz.prompt import Question
 
+# Qwen 第 1 世代の構造の名前
+QWEN = "qwen"
 # Qwen 第 1 世代の分かち方。数字は 1 字ずつ。
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -44,6 +45,9 @@ NAMES = {
     "mlp.c_proj": "mlp.down_proj",
 }
 
+# 重みのファイル: safetensors と、その前の形 (索引の .json も)
+WEIGHT_FILES = "*.safetensors*", "pytorch_model*.bin*"
+
 # トークン列を比べる文。全角、漢字の拡張面、絵文字、続く空白、記号を含む。
 SAMPLES = [
     Question("和名は? ＡＢ１２ 𠮷 😀", ("クリオネ", "x  y"), 0).prompt,
@@ -60,12 +64,9 @@ def qwen_config(old):
     """
     from transformers import Qwen2Config
 
-    # 第 1 世代でだけ変えられた設定が、Qwen2 と同じ値か
-    head_size = old["hidden_size"] // old["num_attention_heads"]
-    needed = {"no_bias": True, "rotary_pct": 1.0, "kv_channels": head_size}
-    for key, value in needed.items():
-        if old.get(key) != value:
-            raise ValueError(f"Qwen2 の形に直せない設定です ({key}: {old.get(key)})")
+    # ほかの違い (偏りの項など) は、重みの名前と形に表れる
+    if old["rotary_pct"] != 1:
+        raise ValueError(f"Qwen2 の形に直せない設定です (rotary_pct: {old['rotary_pct']})")
 
     # そのまま写す設定と、名前や数え方を直す設定
     kept = (
@@ -83,9 +84,6 @@ def qwen_config(old):
         intermediate_size=old["intermediate_size"] // 2,
         rms_norm_eps=old["layer_norm_epsilon"],
         rope_parameters={"rope_type": "default", "rope_theta": float(old["rotary_emb_base"])},
-        architectures=["Qwen2ForCausalLM"],
-        bos_token_id=None,
-        eos_token_id=None,
     )
 
 
@@ -107,40 +105,78 @@ def prepare_qwen(folder, config):
     parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]
     changes.append(WeightConverter("attn.c_attn", parts, [Chunk(dim=0)]))
     register_checkpoint_conversion_mapping("qwen2", changes, overwrite=True)
-    model, found = Qwen2ForCausalLM.from_pretrained(
-        folder, config=qwen_config(config), dtype="auto", output_loading_info=True
-    )
-    # transformers は、ない重みを黙って乱数で埋める
-    if found["missing_keys"]:
-        raise ValueError(f"重み {min(found['missing_keys'])} がありません")
+    model = read_weights(Qwen2ForCausalLM, folder, config=qwen_config(config))
 
-    # 元の重みと置き換える
-    for path in folder.glob("*.safetensors*"):
-        path.unlink()
-    model.save_pretrained(folder, save_original_format=False)
+    replace_weights(folder, model)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fast, eos_token=EOS, pad_token=EOS)
     tokenizer.save_pretrained(folder)
 
 
-def with_prefix(folder):
-    """文の初めに空白を足す SentencePiece (Llama の形) として読んだトークナイザ。"""
-    from tokenizers import normalizers
-    from transformers import PreTrainedTokenizerFast
+def read_weights(model_class, folder, **settings):
+    """folder のモデルを読む。足りない重みか余る重みがあれば ValueError。"""
+    model, found = model_class.from_pretrained(
+        folder, dtype="auto", output_loading_info=True, trust_remote_code=False, **settings
+    )
+    # transformers は、足りない重みを黙って乱数で埋め、余る重みを黙って捨てる
+    wrong = found["missing_keys"] | found["unexpected_keys"]
+    if wrong:
+        raise ValueError(f"重み {min(wrong)} が、足りないか余ります")
+    return model
 
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    backend = tokenizer.backend_tokenizer
-    changes = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    backend.normalizer = normalizers.Sequence([backend.normalizer, *changes])
-    return tokenizer
+
+def replace_weights(folder, model):
+    """folder の重みと設定を、model のものと置き換える。"""
+    for pattern in WEIGHT_FILES:
+        for path in folder.glob(pattern):
+            path.unlink()
+    model.save_pretrained(folder, save_original_format=False)
 
 
-def prepare_sentencepiece(folder, path):
-    """path (SentencePiece のファイル) を tokenizer.json に直す。
+def some_logits(model):
+    """決まったトークン列での logits。形は (1, トークン, 語彙)。"""
+    import torch
+
+    # 番号の小さいトークンは、画像などの記号かもしれない
+    with torch.no_grad():
+        return model(input_ids=torch.arange(1000, 1064)[None]).logits
+
+
+def prepare_text_model(folder):
+    """folder にある画像も読むモデルを、その場で、中の文章のモデルだけにする。
+
+    文章のクラスで直に読むと、重みの名前が違い、黙って乱数になる。
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    # 本来のクラスで読み、部品を文章のクラスに移す
+    whole = read_weights(AutoModelForImageTextToText, folder)
+    config = whole.config.get_text_config()
+    config.tie_word_embeddings = whole.lm_head.weight is whole.get_input_embeddings().weight
+    text = empty_model(config, {})
+    text.model = whole.model.language_model
+    text.lm_head = whole.lm_head
+    expected = some_logits(whole)
+    replace_weights(folder, text)
+
+    # 読み直したものが、同じ値を出すか。メモリには 1 つだけ置く
+    del whole, text
+    made = read_weights(AutoModelForCausalLM, folder)
+    if not some_logits(made).equal(expected):
+        raise ValueError("取り出した文章のモデルが、元のモデルと同じ値を出しません")
+
+
+def prepare_tokenizer(folder):
+    """folder の SentencePiece のファイルから tokenizer.json を作る。
 
     SentencePiece と同じトークン列にならなければ ValueError。
     """
     from sentencepiece import SentencePieceProcessor
-    from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+    from tokenizers import decoders, normalizers
+    from transformers import PreTrainedTokenizerFast
+
+    path = next(folder.glob("*.model"), None)
+    if path is None:
+        raise ValueError("SentencePiece のファイル (tokenizer.model など) がありません")
 
     # 正しいトークン列: BOS (付けるモデルなら) と、SentencePiece そのものの結果
     original = SentencePieceProcessor(model_file=str(path))
@@ -149,28 +185,32 @@ def prepare_sentencepiece(folder, path):
     start = [original.bos_id()] if config.get("add_bos_token", of_llama) else []
     expected = [start + original.encode(text) for text in SAMPLES]
 
-    ways = LlamaTokenizer.from_pretrained, PreTrainedTokenizerFast.from_pretrained, with_prefix
-    for way in ways:
-        # その読み方では読めないファイルもあり、例外はクラスによって違う
-        with suppress(Exception):
-            way(folder).save_pretrained(folder)
-            made = PreTrainedTokenizerFast.from_pretrained(folder)
-            if [made(text)["input_ids"] for text in SAMPLES] == expected:
-                return
-        # 次の直し方は、元のファイルから始める
-        (folder / "tokenizer.json").unlink(missing_ok=True)
-        (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    raise ValueError(f"{path.name} を同じトークン列の tokenizer.json に直せませんでした")
+    # 文の初めに空白を足すモデルでは、ライブラリの直したものに、それを加える
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    backend = tokenizer.backend_tokenizer
+    if original.encode("a", out_type=str)[0].startswith("▁"):
+        space = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        backend.normalizer = normalizers.Sequence([backend.normalizer, *space])
+        backend.decoder = decoders.Sequence([backend.decoder, decoders.Strip(" ", 1, 0)])
+    tokenizer.save_pretrained(folder)
+
+    # 読み直したものと比べる
+    made = PreTrainedTokenizerFast.from_pretrained(folder)
+    if [made(text)["input_ids"] for text in SAMPLES] != expected:
+        raise ValueError(f"{path.name} を同じトークン列の tokenizer.json に直せませんでした")
 
 
-def why_prepare(base):
-    """base (モデル名か、手元のフォルダ) を直さなければならない理由。そのまま使えるなら None。"""
-    from transformers import PreTrainedConfig
+def why_prepare(base, config):
+    """base (モデル名か、手元のフォルダ) を直さなければならない理由。そのまま使えるなら None。
+
+    config は、その config.json の dict。
+    """
     from transformers.utils import cached_file
 
-    config, _ = PreTrainedConfig.get_config_dict(base)
-    if config.get("model_type") == "qwen":
+    if config.get("model_type") == QWEN:
         return "は Qwen 第 1 世代の形で、今の transformers では動きません"
+    if "text_config" in config:
+        return "は画像も読むモデルで、このままではアダプタが画像の部分にも付きます"
     if cached_file(base, "tokenizer.json", _raise_exceptions_for_missing_entries=False) is None:
         return "には tokenizer.json がありません"
     return None
@@ -183,44 +223,31 @@ def fetch(source, folder):
     if Path(source).is_dir():
         shutil.copytree(source, folder)
         return
-    # 重みは、どちらの形もあれば safetensors だけ
-    weights = "*.safetensors"
-    if weights[1:] not in str(list_repo_files(source)):
-        weights = "pytorch_model*.bin"
-    wanted = ["*.json", "*.tiktoken", "*.model", "merges.txt", weights]
-    snapshot_download(source, local_dir=folder, allow_patterns=wanted)
+    # 重みは、どちらの形もあれば safetensors だけ。consolidated は、同じ重みの別の書き方
+    weights, other = WEIGHT_FILES
+    if weights[1:-1] not in str(list_repo_files(source)):
+        weights = other
+    wanted = ["*.json", "*.tiktoken", "*.model", weights]
+    snapshot_download(
+        source, local_dir=folder, allow_patterns=wanted, ignore_patterns="consolidated*"
+    )
 
 
 def prepare(source, folder):
     """source を folder に写して直す。直すところがなければ 1 行で終わる。"""
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedConfig
 
-    if not why_prepare(source):
+    config, _ = PreTrainedConfig.get_config_dict(source)
+    if not why_prepare(source, config):
         fail(f"{source} に直すところはありません。base_model にそのまま書いてください。")
     fetch(source, folder)
 
-    # 直し方は 3 つ
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    sentencepiece = next(folder.glob("*.model"), None)
-    if config.get("model_type") == "qwen":
+    if config.get("model_type") == QWEN:
         prepare_qwen(folder, config)
-    elif sentencepiece:
-        prepare_sentencepiece(folder, sentencepiece)
-    else:
-        # GPT-2 の形の vocab.json と merges.txt など
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        tokenizer.save_pretrained(folder)
-        check_round_trip(tokenizer)
+    elif "text_config" in config:
+        prepare_text_model(folder)
     if not (folder / "tokenizer.json").exists():
-        raise ValueError("このトークナイザは tokenizer.json に直せません")
-
-
-def check_round_trip(tokenizer):
-    """トークン列を文字に戻すと、元の文になるか。ならなければ ValueError。"""
-    for text in SAMPLES:
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        if tokenizer.decode(ids) != text:
-            raise ValueError("このトークナイザは、問題の文を元のとおりに読めません")
+        prepare_tokenizer(folder)
 
 
 def main():
@@ -232,21 +259,16 @@ def main():
     if args.output.exists() or not place.is_dir():
         fail(f"{args.output} は、もうあるか、置くフォルダがありません。別の名前にしてください。")
     quiet(args.source)
-    from httpx import HTTPError
 
     # 途中で止まっても、書きかけのフォルダを残さない
     with tempfile.TemporaryDirectory(dir=place, prefix=f".{args.output.name}-") as work:
         made = Path(work, "model")
         try:
             prepare(args.source, made)
-        except (OSError, HTTPError) as e:
+        except Exception as e:  # つながらない網、壊れた重み、メモリ: ライブラリごとに違う
             file = Path(getattr(e, "filename", None) or "").name
-            fail(
-                f"{args.source}: 取得できません ({file} {reason(e)})。モデル名、ネットワーク、"
-                "空き容量を確かめてください。"
-            )
-        except (ValueError, KeyError) as e:
-            fail(f"{args.source}: {reason(e)}。docs/models.md の表のモデルを使ってください。")
+            why = why_unreadable(args.source, e)
+            fail(f"{args.source} を直せません: {file} {why}。")
         made.rename(args.output)
     print(
         f"{args.output} に書きました。qlora-opencalm.yml の 1 行目を base_model: {args.output} "

@@ -180,34 +180,30 @@ def run_demo(copy):
     return work
 
 
+def make_sentencepiece(folder, bos=True, **options):
+    """tokenizer.model と tokenizer_config.json だけのトークナイザ。bos は、BOS を付けるか。"""
+    plain = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+    SentencePieceTrainer.train(
+        input=str(DEMO / "train_questions.json"),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=2500,
+        byte_fallback=True,
+        split_digits=True,
+        minloglevel=2,
+        **plain | options,
+    )
+    symbols = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    adding = {"add_bos_token": bos, "add_eos_token": False}
+    config = {"tokenizer_class": "LlamaTokenizer", **symbols, **adding}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
 @pytest.fixture(scope="session")
 def llama_source(tmp_path_factory):
     """トークナイザが tokenizer.model (SentencePiece。先頭に ▁、BOS を付ける、pad なし) だけの、
     小さな Llama。"""
     folder = tmp_path_factory.mktemp("llama-source")
-    SentencePieceTrainer.train(
-        input=str(DEMO / "train_questions.json"),
-        model_prefix=str(folder / "tokenizer"),
-        vocab_size=2500,
-        model_type="bpe",
-        byte_fallback=True,
-        split_digits=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        minloglevel=2,
-    )
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(
-            {
-                "tokenizer_class": "LlamaTokenizer",
-                "bos_token": "<s>",
-                "eos_token": "</s>",
-                "unk_token": "<unk>",
-                "add_bos_token": True,
-                "add_eos_token": False,
-            }
-        )
-    )
+    make_sentencepiece(folder, model_type="bpe")
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(vocab_size=2500, num_key_value_heads=2, **SHAPE)).save_pretrained(
         folder

@@ -2,12 +2,18 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import DEMO, FAST, quiz_of, read, step
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    GenerationConfig,
+)
 
 from quiz.model import encode_prompts, load_model, load_tokenizer
 from quiz.solving.batched import Solver
@@ -22,6 +28,86 @@ SMALL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 1024,
 }
+
+HEAD = {"head_dim": 16}
+# 層の 1 つが、ふつうの注意ではないもの
+HYBRID = {
+    **HEAD,
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+# 画像も読むモデル: 文章の部分の設定、画像の部分の設定、そのほか
+WRAPPERS = {
+    "gemma3": (HEAD, VISION, {"mm_tokens_per_image": 4}),
+    "gemma4": (
+        {
+            **HEAD,
+            "global_head_dim": 16,
+            "hidden_size_per_layer_input": 16,
+            "vocab_size_per_layer_input": 8500,
+            "num_kv_shared_layers": 0,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        {**VISION, **HEAD, "num_key_value_heads": 2, "global_head_dim": 16, "patch_size": 4},
+        {"audio_config": None},
+    ),
+    "qwen3_5": (
+        HYBRID,
+        {
+            "depth": 1,
+            "hidden_size": 32,
+            "num_heads": 2,
+            "intermediate_size": 64,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 16,
+        },
+        {},
+    ),
+    "mistral3": (
+        {**HEAD, "model_type": "ministral3"},
+        {**VISION, **HEAD, "model_type": "pixtral"},
+        {},
+    ),
+}
+
+
+def enlarge_weights(model):
+    """重みを大きくする (小さいと、位置を誤っても答えが変わらない)。"""
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.dim() > 1:
+                p.normal_(0, 0.1)
+
+
+def make_wrapper(folder, kind):
+    """重みが乱数の、画像も読む小さなモデル。トークナイザはデモのもの。"""
+    torch.manual_seed(0)
+    text, vision, more = WRAPPERS[kind]
+    config = AutoConfig.for_model(
+        kind, text_config={**SMALL, **text}, vision_config=vision, **more
+    )
+    model = AutoModelForImageTextToText.from_config(config)
+    enlarge_weights(model)
+    model.save_pretrained(folder)
+    give_tokenizer(folder)
+    return folder
+
+
+def give_tokenizer(folder, source=DEMO / "model"):
+    """source のトークナイザを写す。"""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, folder)
 
 
 def uneven_questions(folder, n=24):

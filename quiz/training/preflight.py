@@ -19,13 +19,14 @@ from quiz.command import Parser, start
 from quiz.files import fail, read_records, read_text
 from quiz.model import (
     attention,
+    empty_model,
     load_tokenizer,
     precision,
     quiet,
     read_model_config,
     why_unreadable,
 )
-from quiz.prepare_model import why_prepare
+from quiz.prepare_model import QWEN, why_prepare
 from quiz.prompt import Question
 from quiz.questions.converted import read_converted, read_quiz
 from quiz.training.memory import available, estimate
@@ -172,47 +173,49 @@ def read_training_files(yaml):
 
 
 def check_model(yaml):
-    """モデルの設定を読んで返す。
+    """モデルの設定を読んで返す。今のライブラリで学習できないモデルなら WrongSetting。"""
+    why = why_unusable(yaml)
+    if why:
+        raise WrongSetting(f"{yaml['base_model']} {why}", "base_model")
+    model_config = read_model_config(yaml["base_model"], yaml)
+    check_accelerators(yaml, model_config.model_type)
+    check_lora(yaml, model_config)
+    return model_config
 
-    今の transformers と Axolotl で学習できないモデルなら WrongSetting。
-    """
+
+def why_unusable(yaml):
+    """base_model を学習できない理由と、次にすること。学習できるなら None。"""
     import transformers
 
-    # 学習できる形に直せるモデルなら、直すコマンドを言う
     base = yaml["base_model"]
-    trust = bool(yaml.get("trust_remote_code"))
-    saved, _ = transformers.PreTrainedConfig.get_config_dict(base, trust_remote_code=trust)
-    why = why_prepare(base)
+    if Path(base, "adapter_config.json").exists():
+        return "はアダプタのフォルダです。基のモデルにしてください。"
+
+    # 画像も読むモデルなら、中の文章のモデルの構造
+    saved, _ = transformers.PreTrainedConfig.get_config_dict(base)
+    kind = saved.get("text_config", saved).get("model_type")
+    known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if kind not in (*known, QWEN) and not yaml.get("trust_remote_code"):
+        return (
+            f"の構造 {kind} を、今の transformers は知りません。"
+            "docs/models.md の表のモデルを使ってください。"
+        )
+    if saved.get("quantization_config"):
+        return "の重みは、もう量子化してあります。量子化していないモデルを使ってください。"
+
+    # 学習できる形に直せるモデルなら、直すコマンドを言う
+    why = why_prepare(base, saved)
     if why:
         target = f"{Path(base).name}-prepared"
         command = f"python -m quiz.prepare_model {shlex.quote(base)} {shlex.quote(target)}"
-        raise WrongSetting(
-            f"{base} {why}。{command} で直し、base_model を ./{target} にしてください。",
-            "base_model",
-        )
+        return f"{why}。{command} で直し、base_model を ./{target} にしてください。"
+    return None
 
-    if Path(base, "adapter_config.json").exists():
-        raise WrongSetting(
-            f"base_model {base} はアダプタのフォルダです。基のモデルにしてください。", "base_model"
-        )
 
-    # 学習できない構造
-    kind = saved.get("model_type")
-    known = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    if kind not in known and not trust:
-        raise WrongSetting(
-            f"{base} の構造 {kind} を、今の transformers は知りません。"
-            "docs/models.md の表のモデルを使ってください。",
-            "base_model",
-        )
-    if "text_config" in saved and "vision_config" in saved:
-        raise WrongSetting(
-            f"{base} ({kind}) は画像も読むモデルで、アダプタが画像の部分にも付いてしまいます。"
-            "文章だけのモデルを使ってください (docs/models.md)。",
-            "base_model",
-        )
+def check_accelerators(yaml, kind):
+    """そのモデルか、この計算機では使えない高速化を断る。kind はモデルの構造の名前。"""
+    import transformers
 
-    # そのモデルか、この計算機では使えない高速化
     for key in KERNELS:
         if kind == "gpt_neox" and yaml.get(key) is not False:
             raise WrongSetting(
@@ -231,7 +234,32 @@ def check_model(yaml):
             "flash_attention_2 に要る flash-attn か GPU がありません。sdpa にしてください。",
             "attn_implementation",
         )
-    return read_model_config(base, yaml)
+
+
+def check_lora(yaml, model_config):
+    """手順4の読むモデルに LoRA を付けてみる。付けられなければ WrongSetting。"""
+    from peft import LoraConfig, get_peft_model
+
+    base = f"{yaml['base_model']} ({model_config.model_type})"
+    how = attention(yaml, model_config)
+    try:
+        model = empty_model(model_config, yaml)
+    except (ValueError, ImportError) as e:
+        raise WrongSetting(
+            f"{base} では attn_implementation: {how} を使えません。eager にしてください。",
+            "attn_implementation",
+        ) from e
+
+    # Mamba の層などは、PEFT が断る
+    lora = LoraConfig(target_modules=yaml["lora_target_modules"])
+    try:
+        get_peft_model(model, lora, low_cpu_mem_usage=True)
+    except ValueError as e:
+        raise WrongSetting(
+            f"{base} の lora_target_modules {yaml['lora_target_modules']} には LoRA を"
+            "付けられません。all-linear にするか、別のモデルを使ってください (docs/models.md)。",
+            "lora_target_modules",
+        ) from e
 
 
 def longest_of(rows):

@@ -234,30 +234,22 @@ def check_values(config):
     """Axolotl が受け取っても、ここでは役に立たない値を断る。"""
     import transformers
 
-    # 場所
+    # 場所。Windows の書き方や、ワープロの引用符は、名前の一部になってしまう
     for key in ("base_model", "output_dir"):
         value = config[key]
-        if value.startswith("~") or Path(value).is_file():
+        if re.search(r"^~|[\\“”‘’]", value) or Path(value).is_file():
             raise WrongSetting(
-                f"{key} の {value!r} は、名前でもフォルダでもありません "
-                "(~ は使えません。./ か / から書いてください)。",
-                key,
-            )
-        # Windows の書き方や、ワープロの引用符は、名前の一部になってしまう
-        odd = re.search(r"[\\“”‘’]", value)
-        if odd:
-            raise WrongSetting(
-                f"{key} の {value!r} に {odd[0]} があります。フォルダは / で区切り、"
-                "引用符は消してください (WSL なら C:\\Users は /mnt/c/Users)。",
+                f"{key} の {value!r} は、名前でもフォルダでもありません (~ は使えません。"
+                "フォルダは / で区切り、引用符は消してください。"
+                "WSL なら C:\\Users は /mnt/c/Users)。",
                 key,
             )
 
-    # 何行かを 1 行に詰めると、1 ステップの問題の数が決まらず、行も確かめられない
-    if config.get("sample_packing"):
-        raise WrongSetting("sample_packing は false にしてください。", "sample_packing")
+    # 何行かを 1 行に詰めると、1 ステップの問題の数が決まらず、行も確かめられない。
     # 検証用に取り分けた問題は、学習されない。途中の正解率は learning_curve で測る
-    if config.get("val_set_size"):
-        raise WrongSetting("val_set_size は 0 にしてください。", "val_set_size")
+    for key, off in {"sample_packing": "false", "val_set_size": "0"}.items():
+        if config.get(key):
+            raise WrongSetting(f"{key} は {off} にしてください。", key)
     # Axolotl は、adapter: lora なら量子化せずに学習する。手順4は load_in_4bit に従う
     if config["adapter"] == "lora" and config.get("load_in_4bit"):
         raise WrongSetting(

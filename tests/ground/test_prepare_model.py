@@ -1,6 +1,5 @@
-"""学習できる形に直したモデル: Qwen 第 1 世代、SentencePiece だけの Llama、構造を替えた通し。"""
+"""学習できる形に直したモデル: Qwen 第 1 世代、画像も読むモデル、SentencePiece だけのモデル。"""
 
-import json
 import re
 import shutil
 import unicodedata
@@ -17,6 +16,8 @@ from conftest import (
     change_json,
     check_parity,
     edit_yaml,
+    make_sentencepiece,
+    prepared,
     qwen_v1_weights,
     read,
     solve,
@@ -26,9 +27,10 @@ from conftest import (
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sentencepiece import SentencePieceProcessor
+from solving_helpers import WRAPPERS, make_wrapper
 from tiktoken.load import load_tiktoken_bpe
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from quiz import prepare_model as prepare
 from quiz.files import read_records
@@ -125,49 +127,125 @@ def test_qwen_v1_tokens(qwen_v1, qwen):
     assert tokenizer.eos_token_id == len(ranks)
 
 
-def test_sentencepiece_tokens(llama_source, llama):
-    """tokenizer.model から作った tokenizer.json は、BOS と SentencePiece そのものの結果を出す。"""
-    original = SentencePieceProcessor(model_file=str(llama_source / "tokenizer.model"))
-    tokenizer = load_tokenizer(llama, FAST)
+def check_sentencepiece(source, base, bos):
+    """base の tokenizer.json は、BOS (付けるなら) と SentencePiece そのものの結果を出す。"""
+    original = SentencePieceProcessor(model_file=str(source / "tokenizer.model"))
+    tokenizer = load_tokenizer(base, FAST)
     assert tokenizer.pad_token == tokenizer.eos_token == "</s>"
     for _, r in read_records(DEMO / "dev1_questions.json", ""):
-        assert tokenizer(r["question"])["input_ids"] == [
-            original.bos_id(),
-            *original.encode(r["question"]),
-        ]
+        text = f" {r['question']}\n\n0:  x"
+        ids = original.encode(text)
+        assert tokenizer(text)["input_ids"] == [original.bos_id()] * bos + ids
+        assert tokenizer.decode(ids) == original.decode(ids)
 
 
-def drop_weight(folder):
-    """重みの 1 つが欠けたモデルにする。"""
-    path = folder / "model-00001-of-00002.safetensors"
-    save_file({k: v for k, v in load_file(path).items() if "ln_1" not in k}, path)
+def test_sentencepiece_tokens(llama_source, llama):
+    check_sentencepiece(llama_source, llama, bos=True)
 
 
-def test_prepare_vocab_and_merges(qwen, tmp_path):
-    """vocab.json と merges.txt だけのモデルも、点検が直すように言う。
-
-    言ったとおりのコマンドで、点検を通る形になる。
-    """
-    base = shutil.copytree(qwen, tmp_path / "base")
-    bpe = read(base / "tokenizer.json")["model"]
-    (base / "vocab.json").write_text(json.dumps(bpe["vocab"]))
-    (base / "merges.txt").write_text(
-        "#version: 0.2\n" + "".join(f"{' '.join(m)}\n" for m in bpe["merges"])
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+@pytest.mark.parametrize("bos", [True, False], ids=["bos", "no bos"])
+@pytest.mark.parametrize("prefix", [True, False], ids=["prefix", "no prefix"])
+def test_sentencepiece_kinds(kind, bos, prefix, tmp_path):
+    """語の切り方、BOS、文の初めの空白の、どの組でも (sarashina2.2 は Unigram でどちらもない)。"""
+    source = tmp_path / "source"
+    source.mkdir()
+    make_sentencepiece(
+        source, bos, model_type=kind, add_dummy_prefix=prefix, normalization_rule_name="nmt_nfkc"
     )
-    (base / "tokenizer.json").unlink()
-    eos = read(base / "tokenizer_config.json")["eos_token"]
-    (base / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "GPT2Tokenizer", "eos_token": eos, "unk_token": eos})
-    )
+    (source / "config.json").write_text('{"model_type": "llama"}')
+    check_sentencepiece(source, prepared(source, tmp_path), bos)
+
+
+def test_sentencepiece_that_drops_spaces(tmp_path):
+    """続く空白を捨てる SentencePiece は直せないので、1 行で断り、何も残さない。"""
+    source = tmp_path / "source"
+    source.mkdir()
+    make_sentencepiece(source, model_type="unigram", remove_extra_whitespaces=True)
+    (source / "config.json").write_text('{"model_type": "llama"}')
+    error = step_error("quiz.prepare_model", source, "out", cwd=tmp_path)
+    assert "同じトークン列の tokenizer.json に直せません" in error
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def logits_of(model_class, folder, ids):
+    model = model_class.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        return model(input_ids=ids).logits
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+def test_text_model_computes_the_same(kind, tmp_path):
+    """画像も読むモデルから取り出した文章のモデルは、同じ logits を出す。画像の部分は残らない。"""
+    source = make_wrapper(tmp_path / "source", kind)
+    edit_yaml(tmp_path / "qlora-opencalm.yml", "source", "./out")
     step("convert_train", DEMO / "train_questions.json", "--max-questions", "9", cwd=tmp_path)
-    edit_yaml(tmp_path / "qlora-opencalm.yml", "base", "./out")
     error = step_error("quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path)
     command, target = re.search(
-        r"python -m (quiz.prepare_model base (\S+)) で直し、base_model を ./\2 に", error
+        r"python -m (quiz.prepare_model source (\S+)) で直し、base_model を ./\2 に", error
     ).groups()
     step(*command.split(), cwd=tmp_path)
     edit_yaml(tmp_path / "qlora-opencalm.yml", f"./{target}", "./out")
     assert "次は: " in step("quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path).stdout
+
+    ids = torch.randint(100, 8000, (2, 200), generator=torch.Generator().manual_seed(1))
+    expected = logits_of(AutoModelForImageTextToText, source, ids)
+    assert expected.std() > 0.5
+    assert logits_of(AutoModelForCausalLM, tmp_path / target, ids).equal(expected)
+    with safe_open(tmp_path / target / "model.safetensors", "pt") as f:
+        assert not [name for name in f.keys() if "vision" in name or "visual" in name]
+
+
+def change_weights(path, change):
+    """重みを change (重みの dict を変える関数) で変えて、書き直す。"""
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda w: w.pop("model.language_model.norm.weight"), "norm.weight が、足りないか余ります"),
+        (
+            lambda w: w.update({"model.language_model.layers.0.bias": torch.ones(1)}),
+            "layers.0.bias が、足りないか余ります",
+        ),
+    ],
+    ids=["missing", "extra"],
+)
+def test_wrapper_with_other_weights(change, told, tmp_path):
+    """足りない重みを乱数で埋めたり、余った重みを捨てたりしない。"""
+    source = make_wrapper(tmp_path / "source", "qwen3_5")
+    change_weights(source / "model.safetensors", change)
+    assert told in step_error("quiz.prepare_model", source, "out", cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == [source]
+
+
+SHARD = "model-00001-of-00002.safetensors"
+
+
+def drop_weight(folder):
+    """重みの 1 つが欠けたモデルにする。"""
+    change_weights(folder / SHARD, lambda w: w.pop("transformer.h.0.ln_1.weight"))
+
+
+def add_bias(folder):
+    """Qwen2 にはない偏りの項のあるモデルにする。"""
+    bias = {"transformer.h.0.attn.c_proj.bias": torch.ones(64)}
+    change_weights(folder / SHARD, lambda w: w.update(bias))
+    index = folder / "model.safetensors.index.json"
+    names = read(index)["weight_map"] | dict.fromkeys(bias, SHARD)
+    change_json(index, weight_map=names)
+
+
+def test_prepare_vocab_and_merges(tmp_path):
+    """SentencePiece のファイルも tokenizer.json もないモデルは、直せない。"""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "base/vocab.json").write_text("{}")
+    error = step_error("quiz.prepare_model", "base", "out", cwd=tmp_path)
+    assert "SentencePiece のファイル" in error and not (tmp_path / "out").exists()
 
 
 def test_prepare_without_network(tmp_path, monkeypatch):
@@ -175,13 +253,13 @@ def test_prepare_without_network(tmp_path, monkeypatch):
 
     設定だけがあって、重みが取れないときも。
     """
-    assert "some/model: 取得できません" in step_error(
+    assert "some/model を直せません: Hub から取得できません" in step_error(
         "quiz.prepare_model", "some/model", "out", cwd=tmp_path
     )
     monkeypatch.setattr(prepare, "why_prepare", lambda base: "直す")
     for error in (httpx.ConnectError("refused"), httpx.ReadTimeout("slow")):
         monkeypatch.setattr("huggingface_hub.list_repo_files", mock.Mock(side_effect=error))
-        assert "some/model: 取得できません" in step_error(
+        assert "some/model を直せません: Hub から取得できません" in step_error(
             "quiz.prepare_model", "some/model", "out", cwd=tmp_path
         )
     assert not list(tmp_path.iterdir())
@@ -191,10 +269,12 @@ def test_prepare_errors(qwen_v1, llama, tmp_path):
     assert "直すところはありません" in step_error("quiz.prepare_model", llama, "out", cwd=tmp_path)
     for change, where in (
         (lambda f: (f / "qwen.tiktoken").unlink(), "qwen.tiktoken そこにありません"),
-        (lambda f: change_json(f / "config.json", no_bias=False), "no_bias: False"),
-        (drop_weight, "weight がありません"),
+        (lambda f: change_json(f / "config.json", rotary_pct=0.5), "rotary_pct: 0.5"),
+        (add_bias, "o_proj.bias が、足りないか余ります"),
+        (drop_weight, "weight が、足りないか余ります"),
     ):
-        source = shutil.copytree(qwen_v1, tmp_path / "source", dirs_exist_ok=True)
+        source = shutil.copytree(qwen_v1, tmp_path / "source")
         change(source)
         assert where in step_error("quiz.prepare_model", source, "out", cwd=tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["source"]
+        assert list(tmp_path.iterdir()) == [source]
+        shutil.rmtree(source)

@@ -28,13 +28,17 @@ def test_weight_memory_is_what_loading_takes(llama):
 
 
 def test_table_has_every_model(tmp_path):
-    """表には、公開の表の 25 モデルがすべてある。
+    """表の初めの 25 行は、公開の表の 25 モデル。
 
-    docs/models.md の表は、このコマンドの出力そのもの。
+    docs/models.md の 2 つの表は、このコマンドの出力そのもの。
     """
     out = run("python", ROOT / "tests/models_table.py", cwd=tmp_path).stdout
-    names = re.findall(r"^\| (\S+) \| \S+/", out, re.M)
+    ladder, whole = out.strip().split("\n\n")
+    names = re.findall(r"^\| (\S+) \| \S+/", whole, re.M)
     with open(ROOT / "data/published_scores.csv", encoding="utf-8", newline="") as f:
         published = {row["model"] for row in csv.DictReader(f)}
-    assert published == set(names) and len(names) == 25
-    assert out in (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    assert published == set(names[:25]) and len(names) == len(set(names)) > 25
+    # 授業のための段には、確かめたモデルだけを載せる
+    assert 6 <= len(ladder.splitlines()) - 2 <= 8 and "使えません" not in ladder
+    document = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    assert ladder in document and whole in document

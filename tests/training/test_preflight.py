@@ -4,10 +4,26 @@ import shutil
 
 import pytest
 from conftest import CONFIG, change_json, edit_yaml, read, run, step, step_error
+from solving_helpers import SMALL
+from transformers import AutoConfig
 
 
 def edit(yaml, old, new):
     yaml.write_text(yaml.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+def another_kind(kind, **settings):
+    """config.json を、kind という構造のものにする。"""
+    config = AutoConfig.for_model(kind, **{**SMALL, **settings})
+    return lambda base, yaml: config.save_pretrained(base)
+
+
+def only_remote_code(base, yaml):
+    """構造もトークナイザも独自のプログラムのモデル (plamo)。"""
+    (base / "tokenizer.json").unlink()
+    program = {"AutoConfig": "program.Config", "AutoModelForCausalLM": "program.Model"}
+    change_json(base / "config.json", model_type="plamo2", auto_map=program)
+    (base / "program.py").write_text("raise SystemExit('実行した')")
 
 
 CHECKS = {
@@ -28,6 +44,26 @@ CHECKS = {
     "unknown architecture": (
         lambda base, yaml: change_json(base / "config.json", model_type="brandnew"),
         "構造 brandnew",
+    ),
+    "only remote code": (only_remote_code, "構造 plamo2 を、今の transformers は知りません"),
+    "attention": (
+        another_kind("gpt_oss", num_local_experts=4),
+        "(gpt_oss) では attn_implementation: sdpa を使えません。eager に",
+    ),
+    "mamba layers": (another_kind("nemotron_h"), "(nemotron_h) の lora_target_modules all-linear"),
+    "mamba beside attention": (
+        another_kind("falcon_h1"),
+        "(falcon_h1) の lora_target_modules all-linear",
+    ),
+    "no such layer": (
+        lambda base, yaml: edit(yaml, "modules: all-linear", "modules: [q_prj]"),
+        "['q_prj'] には LoRA を付けられません",
+    ),
+    "quantized": (
+        lambda base, yaml: change_json(
+            base / "config.json", quantization_config={"quant_method": "mxfp4"}
+        ),
+        "もう量子化してあります",
     ),
     "qwen v1": (
         lambda base, yaml: change_json(base / "config.json", model_type="qwen"),
