@@ -41,7 +41,7 @@ from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 from quiz.prompt import Question  # noqa: E402
 from quiz.questions.converted import read_converted  # noqa: E402
 from quiz.solving.batched import Solver  # noqa: E402
-from quiz.solving.one_by_one import answer_plainly, generate  # noqa: E402
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, answer_plainly  # noqa: E402
 from quiz.training.rows import expected_rows  # noqa: E402
 
 DEMO = ROOT / "data/demo"
@@ -145,11 +145,22 @@ def make_questions(n):
 # --- 手順4: 測る方法。indices は、解く問題の番号 ---
 
 
+def generate(model, tokenizer, prompts):
+    """transformers の generate だけで、prompts (トークン列のリスト) に、左を埋めて答える。"""
+    rows = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+    model.generate(
+        **rows.to(model.device),
+        do_sample=False,
+        max_new_tokens=MAX_NEW_TOKENS,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
 def generate_each(solver, model, indices):
     """チュートリアルと同じく、1 問ずつ generate するだけ。"""
     for i in indices:
-        ids = torch.tensor([solver.prompts[i]], device=model.device)
-        generate(model, solver.tokenizer, ids, torch.ones_like(ids))
+        generate(model, solver.tokenizer, [solver.prompts[i]])
 
 
 def answer_each(solver, indices):
@@ -159,12 +170,9 @@ def answer_each(solver, indices):
 
 
 def batched_generate(solver, size, indices):
-    """長さの近い size 問ずつ、左を埋めて generate する。"""
+    """長さの近い size 問ずつ generate する。"""
     for batch in solver.batches(indices, budget=10**9, max_rows=size):
-        rows = {"input_ids": [solver.prompts[i] for i in batch]}
-        rows = solver.tokenizer.pad(rows, padding_side="left", return_tensors="pt")
-        rows = rows.to(solver.model.device)
-        generate(solver.model, solver.tokenizer, rows["input_ids"], rows["attention_mask"])
+        generate(solver.model, solver.tokenizer, [solver.prompts[i] for i in batch])
 
 
 def run_all(solver, indices):
@@ -286,7 +294,8 @@ def train_once(work, base, changes, args):
     del settings["saves_per_epoch"]
     settings["save_strategy"] = "no"
     (work / "q.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    run(["accelerate", "launch", "-m", "axolotl.cli.train", "q.yml"], work)
+    accelerate = Path(sys.executable).parent / "accelerate"
+    run([accelerate, "launch", "-m", "axolotl.cli.train", "q.yml"], work)
 
     # TensorBoard の記録には、更新ごとの損失と、それを書いた時刻がある
     (events,) = work.glob("out/**/events.out.*")
