@@ -32,6 +32,7 @@ from quiz.model import load_model, load_tokenizer, quiet  # noqa: E402
 quiet(".")
 import torch  # noqa: E402
 import yaml  # noqa: E402
+from axolotl.integrations.base import BasePlugin  # noqa: E402
 from bitsandbytes.functional import has_avx512bf16  # noqa: E402
 from lm_eval.models.huggingface import HFLM  # noqa: E402
 from peft import LoraConfig, get_peft_model  # noqa: E402
@@ -70,12 +71,20 @@ RUN_QUIZ = "run_quiz.py"
 
 # 学習の設定: 名前と、YAML と違う所。1 回の更新に使う問題の数は、どれも同じにする。
 # 64 の倍数に詰めるのは、何も書かないときの Axolotl の既定値
-TUTORIAL = {"micro_batch_size": 4, "pad_to_multiple_of": 64, "gradient_checkpointing": True}
+FORMER = {
+    "plugins": ["bench.AllLogits", "quiz.training.plugin.Plugin"],
+    "gradient_checkpointing": True,
+}
 TRAININGS = [
-    ("チュートリアル (4 問ずつ、64 の倍数に詰める)", TUTORIAL),
-    ("8 の倍数に詰める", {**TUTORIAL, "pad_to_multiple_of": 8}),
-    ("さらに 16 問ずつ (YAML)", {"gradient_checkpointing": True}),
-    ("さらに gradient_checkpointing: false", {"gradient_checkpointing": False}),
+    (
+        "チュートリアル (4 問ずつ、64 の倍数に詰める)",
+        {**FORMER, "micro_batch_size": 4, "pad_to_multiple_of": 64},
+    ),
+    ("8 の倍数に詰める", {**FORMER, "micro_batch_size": 4}),
+    ("さらに 16 問ずつ (前の版)", FORMER),
+    ("さらに回答の logits だけ", {"gradient_checkpointing": True}),
+    ("さらに計算し直さない (YAML)", {"gradient_checkpointing": False}),
+    ("計算し直さない、すべての logits", {**FORMER, "gradient_checkpointing": False}),
 ]
 # 初めの 2 回の更新は、準備運動とみなす
 WARM_UP = 2
@@ -250,7 +259,7 @@ def solve(base, args, tokenizer):
     tutorial = load_as_tutorial(base) if DEVICE == "cpu" else model
     hardware = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
     print(
-        f"{base} ({model.num_parameters() / 1e6:.0f} M パラメータ)、{hardware}、"
+        f"{args.model or args.shape} ({model.num_parameters() / 1e6:.0f} M パラメータ)、{hardware}、"
         f"{torch.get_num_threads()} スレッド、{len(questions)} 問、"
         f"平均 {fmean(map(len, prompts)):.0f} トークン"
     )
@@ -275,9 +284,18 @@ def solve(base, args, tokenizer):
 # --- 手順3 ---
 
 
+class AllLogits(BasePlugin):
+    """Axolotl のふつうの学習のように、すべてのトークンの logits を求めさせるプラグイン。"""
+
+    def post_trainer_create(self, cfg, trainer):
+        # quiz/training/answer_loss.py が替えるのは、DataCollatorForSeq2Seq そのものだけ
+        trainer.data_collator = partial(trainer.data_collator)
+
+
 def run(command, work):
     """command を work で実行する。失敗すれば、その出力を見せて終わる。"""
-    environment = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1"}
+    environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests'}"  # quiz と bench.AllLogits
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
@@ -325,7 +343,9 @@ def train(base, args):
     # トークンの数は、詰め物を除いて数える
     tokens = fmean(len(ids) for ids, _ in rows) * args.step_questions
     first, _ = TRAININGS[0]
-    print(f"\n{base}、1 回の更新に {args.step_questions} 問 ({tokens:.0f} トークン)")
+    print(
+        f"\n{args.model or args.shape}、1 回の更新に {args.step_questions} 問 ({tokens:.0f} トークン)"
+    )
     print("\n| 設定 | 1 回の更新 (秒) | トークン/秒 | 何倍か | 最後の損失 |")
     print("| --- | --- | --- | --- | --- |")
     for name, seconds in times.items():
