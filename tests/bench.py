@@ -1,266 +1,384 @@
-"""速さを測る: 1 問ずつの generate、まとめた generate、run_quiz.py、lm-evaluation-harness、下限を、1 回の実行で比べる。
+"""速さを測る。1 回の実行の中で、比べるものを順に何度か測り、中央値を出す。
 
-    python tests/bench.py --shape small                   # open-calm-small の形 (重みは乱数) を nf4 で
-    python tests/bench.py --shape 7b --questions 1000     # GPU で
-    python tests/bench.py --model DIR --precision full    # 本物のモデルを量子化せずに
-    python tests/bench.py --demo                          # 学習したデモのモデルで 500 問と 13,000 問 (run.sh の後)
-    python tests/bench.py --train --model data/demo/model # 学習: YAML と、チュートリアルの設定 (--shape でもよい)
+    python tests/bench.py --shape small --questions 84       # 手順4: open-calm-small の形を解く
+    python tests/bench.py --shape 7b                         # GPU で
+    python tests/bench.py --model DIR                        # 手元のモデルで、そのまま解く
+    python tests/bench.py --train --model data/demo/model    # 手順3: 本物のコマンドで学習する
+    python tests/bench.py --train --shape small --step-questions 16
 
-乱数のモデルを 2 つ使う。1 つは、全問の選択肢を同じ 5 つにし、lm_head の数行を書き換えて、どの問題にも「2: クリオネ」と答えて止まる
-ようにしたもの (書式を守るモデル)。もう 1 つは乱数のままで、いつまでも止まらない (書式を守らないモデル)。計算の量は変わらない。
-下限は、どの問題にも共通する先頭を 1 度と、残りのトークンを 1 度ずつ計算するだけの時間。
+--shape は、その形のモデルを乱数で作る。計算の量は、本物と同じである。学習前のように、いつまでも
+書き続けるもの (書式を守らない) と、埋め込みと lm_head を書き換えて、どの問題にも「2: クリオネ」と
+答えて止まるようにしたもの (守る) を測る。手順4と同じく nf4 で読み、学習前の LoRA を付ける。
 """
 
 import argparse
-import copy
-import json
 import logging
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from statistics import fmean, median
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from quiz.files import read_records, write_json  # noqa: E402
+from quiz.files import read_records  # noqa: E402
 from quiz.model import load_model, load_tokenizer, quiet  # noqa: E402
 
 quiet(".")
-import datasets  # noqa: E402
 import torch  # noqa: E402
+import yaml  # noqa: E402
+from axolotl.integrations.base import BasePlugin  # noqa: E402
 from bitsandbytes.functional import has_avx512bf16  # noqa: E402
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM  # noqa: E402
+from lm_eval.models.huggingface import HFLM  # noqa: E402
+from peft import LoraConfig, get_peft_model  # noqa: E402
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from transformers import AutoConfig, AutoModelForCausalLM  # noqa: E402
 
 from quiz.prompt import Question  # noqa: E402
+from quiz.questions.converted import read_converted  # noqa: E402
 from quiz.solving.batched import Solver  # noqa: E402
-from quiz.solving.one_by_one import answer_plainly, generate  # noqa: E402
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, answer_plainly  # noqa: E402
+from quiz.training.rows import expected_rows  # noqa: E402
 
-DEMO, CONFIG = ROOT / "data/demo", "data/demo/qlora-demo.yml"
-SHAPES = {"small": (768, 12, 12), "1b": (2048, 24, 16), "7b": (4096, 32, 32)}  # open-calm の hidden, layers, heads
+DEMO = ROOT / "data/demo"
+CONFIG = {"tokenizer_type": "PreTrainedTokenizerFast", "load_in_4bit": True}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+# open-calm の (hidden, layers, heads) と語彙の大きさ
+SHAPES = {"small": (768, 12, 12), "1b": (2048, 24, 16), "7b": (4096, 32, 32)}
 VOCABULARY = 52096
-CHOICES = ["ミズダコ", "オオイカリナマコ", "クリオネ", "イソギンチャクモエビ", "アカシマシラヒゲエビ"]
-YAML = {"tokenizer_type": "PreTrainedTokenizerFast"}
+# どの問題にも同じ選択肢を付ける。正解は ANSWER
+CHOICES = (
+    "ミズダコ",
+    "オオイカリナマコ",
+    "クリオネ",
+    "イソギンチャクモエビ",
+    "アカシマシラヒゲエビ",
+)
+ANSWER = "2: クリオネ"
+
+# まとめる問題の数と、下限を測るときの 1 回のトークンの数
+SIZES = {"cuda": (32, 128, 256), "cpu": (8, 16, 32)}
+BUDGETS = {"cuda": (8192, 16384, 32768), "cpu": (1024, 3072)}
+# 遅い方法は、この数の問題で測る
+FEW = 20
+RUN_QUIZ = "run_quiz.py"
+
+# 学習の設定: 名前と、YAML と違う所。1 回の更新に使う問題の数は、どれも同じにする。
+# 64 の倍数に詰めるのは、何も書かないときの Axolotl の既定値
+FORMER = {
+    "plugins": ["bench.AllLogits", "quiz.training.plugin.Plugin"],
+    "gradient_checkpointing": True,
+}
+TRAININGS = [
+    (
+        "チュートリアル (4 問ずつ、64 の倍数に詰める)",
+        {**FORMER, "micro_batch_size": 4, "pad_to_multiple_of": 64},
+    ),
+    ("8 の倍数に詰める", {**FORMER, "micro_batch_size": 4}),
+    ("さらに 16 問ずつ (前の版)", FORMER),
+    ("さらに回答の logits だけ", {"gradient_checkpointing": True}),
+    ("さらに計算し直さない (YAML)", {"gradient_checkpointing": False}),
+    ("計算し直さない、すべての logits", {**FORMER, "gradient_checkpointing": False}),
+]
+# 初めの 2 回の更新は、準備運動とみなす
+WARM_UP = 2
 
 
-def make_questions(n):
-    """デモの問題文に同じ 5 つの選択肢を付けた n 問を返す。足りなければ同じ問題文を繰り返す。"""
-    texts = [row["question"] for name in ("train", "dev1", "dev2") for _, row in read_records(DEMO / f"{name}_questions.json", "")]
-    random.Random(0).shuffle(texts)
-    return [Question(texts[i % len(texts)], tuple(CHOICES), 2) for i in range(n)]
+# --- モデルと問題 ---
 
 
-def make_model(shape, folder, tokenizer, keeps_format):
-    """open-calm の形のモデルを乱数で作って保存する。keeps_format なら、最後の改行の次から「2: クリオネ」と続くようにする。"""
+def make_model(shape, folder, tokenizer):
+    """open-calm の形のモデルを乱数で作り、folder に保存する。7b でも 14 GB ですむように bf16 で。"""
     hidden, layers, heads = SHAPES[shape]
+    config = AutoConfig.for_model(
+        "gpt_neox",
+        vocab_size=VOCABULARY,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=2048,
+        use_parallel_residual=False,
+    )
     torch.manual_seed(0)
-    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = GPTNeoXForCausalLM(GPTNeoXConfig(
-            vocab_size=VOCABULARY, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
-            intermediate_size=4 * hidden, max_position_embeddings=2048, use_parallel_residual=False))
-    if keeps_format:
-        chain = [tokenizer("\n")["input_ids"][-1], *tokenizer("2: クリオネ")["input_ids"], tokenizer.eos_token_id]
-        with torch.no_grad():
-            # 埋め込みを大きくすると、最後の隠れ状態の向きは、ほぼ今のトークンだけで決まる。
-            model.gpt_neox.embed_in.weight.mul_(50)
-            states = torch.nn.functional.layer_norm(model.gpt_neox.embed_in.weight[chain[:-1]], (hidden,))
-            model.lm_head.weight[chain[1:]] = states
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    model.to(dtype).save_pretrained(folder)
+    with torch.device(DEVICE):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def timed(function, n):
-    """function() を 1 度実行し、1 秒あたりの問題数 (n / 秒) を返す。"""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    function()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return n / (time.perf_counter() - start)
+def load(base):
+    """base を手順4と同じように読み、学習前の LoRA (答えを変えない) を付ける。"""
+    model = load_model(base, None, CONFIG, DEVICE)
+    lora = LoraConfig(r=64, lora_alpha=16, target_modules="all-linear")
+    return get_peft_model(model, lora).eval()
 
 
-def plain_loop(solver, few):
-    """チュートリアルと同じく、1 問ずつ generate する。"""
-    for i in few:
+def load_as_tutorial(base):
+    """チュートリアルのように読む。CPU によっては、bitsandbytes が bf16 で近似して速くする。"""
+    model = load(base)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = has_avx512bf16()
+    return model
+
+
+@torch.no_grad()
+def keep_format(model, tokenizer):
+    """model を、どの問題にも ANSWER と答えて止まるように書き換える。"""
+    answer = tokenizer(ANSWER, add_special_tokens=False)["input_ids"]
+    chain = [tokenizer("\n")["input_ids"][-1], *answer, tokenizer.eos_token_id]
+    # 埋め込みを大きくすると、最後の隠れ状態の向きは、ほぼ今のトークンだけで決まる
+    embedding = model.get_input_embeddings().weight
+    embedding.mul_(50)
+    states = torch.nn.functional.layer_norm(embedding[chain[:-1]], embedding.shape[1:])
+    model.get_output_embeddings().weight[chain[1:]] = states
+
+
+def make_questions(n):
+    """デモの問題文に同じ選択肢を付けた n 問。足りなければ、同じ問題文を繰り返す。"""
+    texts = []
+    for name in ("train", "dev1", "dev2"):
+        rows = read_records(DEMO / f"{name}_questions.json", "")
+        texts += [row["question"] for _, row in rows]
+    random.Random(0).shuffle(texts)
+    return [Question(texts[i % len(texts)], CHOICES, 2) for i in range(n)]
+
+
+# --- 手順4: 測る方法。indices は、解く問題の番号 ---
+
+
+def generate(model, tokenizer, prompts):
+    """transformers の generate だけで、prompts (トークン列のリスト) に、左を埋めて答える。"""
+    rows = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+    model.generate(
+        **rows.to(model.device),
+        do_sample=False,
+        max_new_tokens=MAX_NEW_TOKENS,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def generate_each(solver, model, indices):
+    """チュートリアルと同じく、1 問ずつ generate するだけ。"""
+    for i in indices:
+        generate(model, solver.tokenizer, [solver.prompts[i]])
+
+
+def answer_each(solver, indices):
+    """1 問ずつ、番号の確率も求める。"""
+    for i in indices:
         answer_plainly(solver.model, solver.tokenizer, solver.labels, solver.prompts[i])
 
 
-def batched_generate(solver, indices, size):
-    """左を埋めて size 問ずつ generate する。長さの近い問題をまとめる。"""
+def batched_generate(solver, size, indices):
+    """長さの近い size 問ずつ generate する。"""
     for batch in solver.batches(indices, budget=10**9, max_rows=size):
-        rows = solver.tokenizer.pad({"input_ids": [solver.prompts[i] for i in batch]}, padding_side="left", return_tensors="pt")
-        rows = rows.to(solver.model.device)
-        generate(solver.model, solver.tokenizer, rows["input_ids"], rows["attention_mask"])
+        generate(solver.model, solver.tokenizer, [solver.prompts[i] for i in batch])
 
 
 def run_all(solver, indices):
-    """run_quiz.py と同じく、すべてを解く。"""
-    return [answer for batch in solver.batches(indices) for answer in solver.answer(batch)]
+    """run_quiz.py と同じく解き、Output のリストを返す。"""
+    outputs = []
+    for batch in solver.batches(indices):
+        outputs += solver.answer(batch)
+    return outputs
 
 
-def floor(solver, indices, budget):
-    """共通の先頭を 1 度、残りのトークンを 1 度ずつ計算し、次のトークンを選ぶだけ。"""
+def floor(solver, budget, indices):
+    """共通の先頭を 1 度、残りのトークンを 1 度ずつ計算して、次のトークンを選ぶだけ。"""
     for batch in solver.batches(indices, budget=budget):
-        solver.fast.read_labels([solver.prompts[i] for i in batch]).logits.argmax(-1).tolist()
+        prompts = [solver.prompts[i] for i in batch]
+        solver.fast.read_labels(prompts).logits.argmax(-1).tolist()
 
 
-def harness(solver, indices, whole, batch_size):
-    """lm-evaluation-harness で、番号だけ、または「番号: 選択肢」全体の対数尤度を求める。"""
-    from lm_eval.models.huggingface import HFLM
-
-    lm, tokenizer = HFLM(pretrained=solver.model, tokenizer=solver.tokenizer, batch_size=batch_size), solver.tokenizer
-    texts = [(i, text) for i in indices for text in (solver.questions[i].lines if whole else map(str, range(len(CHOICES))))]
-    lm._loglikelihood_tokens([(("", text), solver.prompts[i], tokenizer(text, add_special_tokens=False)["input_ids"]) for i, text in texts],
-                             disable_tqdm=True)
-
-
-# チュートリアルの設定のうち、YAML と違うもの。64 の倍数に詰めるのは、何も書かないときの Axolotl の既定値。
-TUTORIAL = {"micro_batch_size": 4, "gradient_accumulation_steps": 16, "pad_to_multiple_of": 64}
-TRAININGS = {
-    "チュートリアル (4 問 × 16、64 の倍数に詰める)": TUTORIAL,
-    "8 の倍数に詰める": {**TUTORIAL, "pad_to_multiple_of": 8},
-    "さらに 16 問 × 4 (YAML)": {},
-    "YAML で gradient_checkpointing: false": {"gradient_checkpointing": False},
-}
+def harness(solver, whole, size, indices):
+    """lm-evaluation-harness で、番号だけ、または回答の全体 (whole) の対数尤度を求める。"""
+    lm = HFLM(pretrained=solver.model, tokenizer=solver.tokenizer, batch_size=size)
+    requests = []
+    for i in indices:
+        for label, line in enumerate(solver.questions[i].lines):
+            text = line if whole else str(label)
+            tokens = solver.tokenizer(text, add_special_tokens=False)["input_ids"]
+            requests.append((("", text), solver.prompts[i], tokens))
+    lm._loglikelihood_tokens(requests, disable_tqdm=True)
 
 
-def train_rates(base, steps):
-    """設定ごとに、同じ問題を同じ順で steps 回の更新だけ学習し、{設定: (1 秒あたりのトークン数, 平均の損失)} を返す。
+def ways(solver, tutorial, keeps_format):
+    """測る方法 {名前: (関数, 解く問題の番号)}。tutorial は、チュートリアルのように読んだモデル。"""
+    n = len(solver.questions)
+    every = range(n)
+    few = every[:: max(1, n // FEW)][:FEW]
+    part = every if keeps_format else every[::2]
+    sizes = SIZES[DEVICE]
 
-    トークン数は詰め物を除いた数。時間は Axolotl の学習のループだけで、起動とモデルの読み込みは含まない。
-    時間が揺れるので、全部を 2 回ずつ交互に測り、速い方をとる。
-    """
-    rates = {}
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        text = (ROOT / "qlora-opencalm.yml").read_text(encoding="utf-8")
-        text = re.sub(r"^base_model:.*", f"base_model: {Path(base).resolve()}", text, flags=re.M)
-        (work / "q.yml").write_text(text, encoding="utf-8")
-        command = [sys.executable, ROOT / "convert_train.py", DEMO / "train_questions.json"]
-        subprocess.run(command, cwd=work, check=True, capture_output=True)
-        for name, changes in [*TRAININGS.items()] * 2:
-            shutil.rmtree(work / "out", ignore_errors=True)  # 1 つの output_dir は 1 つの学習のもの
-            command = ["accelerate", "launch", "-m", "axolotl.cli.train", "q.yml", "--output_dir", "out", "--max_steps", str(steps)]
-            command += ["--saves_per_epoch", "0", "--save_strategy", "epoch"]  # 途中では書かない
-            command += [str(x) for key, value in changes.items() for x in (f"--{key}", value)]
-            subprocess.run(command, cwd=work, check=True, capture_output=True,
-                           env={**os.environ, "AXOLOTL_DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)})
-            log = (work / "out/debug.log").read_text(encoding="utf-8")
-            last = {k: float(v) for k, v in re.findall(r"'(train_runtime|train_loss)': '?([\d.]+)", log)}
-            prepared = datasets.load_from_disk(str(next((work / "last_run_prepared").glob("*/"))))
-            tokens = sum(map(len, prepared["input_ids"])) / len(prepared)
-            rate = steps * 64 * tokens / last["train_runtime"]
-            rates[name] = max(rates.get(name, (0, 0)), (rate, last["train_loss"]))
+    found = {
+        "generate を 1 問ずつ (チュートリアル)": (partial(generate_each, solver, tutorial), few),
+        "1 問ずつ、番号の確率も": (partial(answer_each, solver), few),
+        RUN_QUIZ: (partial(run_all, solver), part),
+    }
+    for size in sizes:
+        found[f"generate を {size} 問ずつ"] = partial(batched_generate, solver, size), part
+    # 次の 2 つは、回答を作らないので、書式を守るかどうかで変わらない
+    if keeps_format:
+        for budget in BUDGETS[DEVICE]:
+            found[f"下限 ({budget} トークンずつ)"] = partial(floor, solver, budget), every
+        found["lm_eval 番号だけ"] = partial(harness, solver, False, sizes[1]), every[::4]
+        found["lm_eval 回答の全体"] = partial(harness, solver, True, sizes[1]), few
+    return found
+
+
+@torch.inference_mode()
+def measure(ways, rounds):
+    """{方法: 1 秒あたりの問題数のリスト}。計算機の速さは揺れるので、交互に rounds 回ずつ測る。"""
+    rates = {name: [] for name in ways}
+    for function, indices in ways.values():
+        function(indices[:2])  # 準備運動
+    for _ in range(rounds):
+        for name, (function, indices) in ways.items():
+            begin = time.perf_counter()
+            function(indices)
+            if DEVICE == "cuda":
+                torch.cuda.synchronize()
+            rates[name].append(len(indices) / (time.perf_counter() - begin))
     return rates
 
 
-def demo_run(n):
-    """学習したデモのモデルに n 問 (dev の繰り返し) を解かせ、(プロセス全体と、解いている間だけの問/秒、ピークの MB) を返す。"""
-    out = DEMO / "out/seed-42"
+def solve(base, args, tokenizer):
+    """手順4の方法を比べる表を出す。"""
+    questions = make_questions(args.questions)
+    prompts = tokenizer([question.prompt for question in questions])["input_ids"]
+    model = load(base)
+    tutorial = load_as_tutorial(base) if DEVICE == "cpu" else model
+    hardware = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
+    print(
+        f"{args.model or args.shape} ({model.num_parameters() / 1e6:.0f} M パラメータ)、{hardware}、"
+        f"{torch.get_num_threads()} スレッド、{len(questions)} 問、"
+        f"平均 {fmean(map(len, prompts)):.0f} トークン"
+    )
+
+    # 乱数のモデルは、書式を守らない。書き換えれば、守る
+    for keeps_format in (False, True):
+        if keeps_format and args.model:
+            break  # 本物のモデルは、書き換えない
+        if keeps_format:
+            for patched in {model, tutorial}:
+                keep_format(patched, tokenizer)
+        solver = Solver(model, tokenizer, questions, prompts)
+        hits = sum(output.text == ANSWER for output in run_all(solver, range(FEW)))
+        rates = measure(ways(solver, tutorial, keeps_format), args.rounds)
+        print(f"\n{FEW} 問のうち「{ANSWER}」と答えたのは {hits} 問。{solver.why_plain or ''}")
+        print("\n| 方法 | 問/秒 | run_quiz.py はその何倍か |\n| --- | --- | --- |")
+        for name, values in rates.items():
+            times = median(ours / value for ours, value in zip(rates[RUN_QUIZ], values))
+            print(f"| {name} | {median(values):.2f} | {times:.2f} |", flush=True)
+
+
+# --- 手順3 ---
+
+
+class AllLogits(BasePlugin):
+    """Axolotl のふつうの学習のように、すべてのトークンの logits を求めさせるプラグイン。"""
+
+    def post_trainer_create(self, cfg, trainer):
+        # quiz/training/answer_loss.py が替えるのは、DataCollatorForSeq2Seq そのものだけ
+        trainer.data_collator = partial(trainer.data_collator)
+
+
+def run(command, work):
+    """command を work で実行する。失敗すれば、その出力を見せて終わる。"""
+    environment = {**os.environ, "AXOLOTL_DO_NOT_TRACK": "1"}
+    environment["PYTHONPATH"] = f"{ROOT}:{ROOT / 'tests'}"  # quiz と bench.AllLogits
+    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+
+
+def train_once(work, base, changes, args):
+    """YAML に changes を加えて学習し、(1 回の更新の秒, 最後の損失) を返す。"""
+    shutil.rmtree(work / "out", ignore_errors=True)
+    settings = yaml.safe_load((ROOT / "qlora-opencalm.yml").read_text(encoding="utf-8"))
+    settings |= changes
+    settings |= {"base_model": base, "output_dir": "out", "max_steps": args.steps}
+    settings["gradient_accumulation_steps"] = args.step_questions // settings["micro_batch_size"]
+    # チェックポイントを書く時間は、測らない
+    del settings["saves_per_epoch"]
+    settings["save_strategy"] = "no"
+    (work / "q.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    accelerate = Path(sys.executable).parent / "accelerate"
+    run([accelerate, "launch", "-m", "axolotl.cli.train", "q.yml"], work)
+
+    # TensorBoard の記録には、更新ごとの損失と、それを書いた時刻がある
+    (events,) = work.glob("out/**/events.out.*")
+    accumulator = EventAccumulator(str(events))
+    accumulator.Reload()
+    steps = accumulator.Scalars("train/loss")
+    seconds = []
+    for before, after in zip(steps[WARM_UP - 1 :], steps[WARM_UP:]):
+        seconds.append(after.wall_time - before.wall_time)
+    return median(seconds), steps[-1].value
+
+
+def train(base, args):
+    """手順3の設定を比べる表を出す。"""
+    times = {name: [] for name, _ in TRAININGS}
+    losses = {}
     with tempfile.TemporaryDirectory() as folder:
-        quiz, result = Path(folder) / "quiz.json", Path(folder) / "result.json"
-        dev = [r for name in ("quiz", "quiz-dev2") for r in json.loads((out / f"{name}.json").read_text(encoding="utf-8"))]
-        write_json(quiz, [dev[i % len(dev)] for i in range(n)])
-        command = [sys.executable, ROOT / "run_quiz.py", "--config", CONFIG, "-o", result, "--quiz", quiz]
-        start = time.perf_counter()
-        process, peak = subprocess.Popen(command, cwd=out, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), 0
-        while process.poll() is None:  # 終了時の ru_maxrss には、起動元 (このプロセス) の大きさが混じる
-            found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
-            peak = max(peak, int(found.group(1)) if found else 0)
-            time.sleep(0.1)
-        seconds = time.perf_counter() - start
-        if process.returncode:
-            sys.exit("run_quiz.py がデモのモデルで失敗しました。先に bash data/demo/run.sh を実行してください。")
-        summary = json.loads(result.read_text(encoding="utf-8"))[-1]
-    return n / seconds, n / summary["elapsed_time"], peak / 1024
+        work = Path(folder)
+        run([sys.executable, ROOT / "convert_train.py", DEMO / "train_questions.json"], work)
+        questions = list(read_converted(work / "train-5-inst.json", ""))
+        rows = expected_rows(load_tokenizer(base, CONFIG), base, questions)
+        for _ in range(args.rounds):
+            for name, changes in TRAININGS:
+                seconds, losses[name] = train_once(work, base, changes, args)
+                times[name].append(seconds)
 
-
-def make_solver(base, adapter, precision, questions):
-    """questions を解く Solver と、1 問ずつ解くときのモデル (CPU では、bitsandbytes の既定の bf16 の方が 1 問ずつなら速い)。"""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    config = YAML | {"load_in_4bit": precision == "nf4"}
-    tokenizer, model = load_tokenizer(base, config), load_model(base, adapter, config, device)
-    solver = Solver(model, tokenizer, questions, tokenizer([q.prompt for q in questions])["input_ids"])
-    plain = copy.copy(solver)
-    if device == "cpu":
-        plain.model = load_model(base, adapter, config, device)
-        for module in plain.model.modules():
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                module.support_avx512bf16_for_cpu = has_avx512bf16()
-    return solver, plain
-
-
-def rates(solver, plain, keeps_format):
-    """{方法: 1 秒あたりの問題数}。まとめ方の選べるものは、いくつか試して最も速いもの。"""
-    gpu, n = torch.cuda.is_available(), len(solver.questions)
-    every, part = range(n), range(0, n, 1 if keeps_format else 2)
-    few = every[::max(1, n // 20)][:20]  # 遅いものは 20 問で測る
-    plain_loop(plain, few[:2])  # 準備運動
-    floor(solver, every[:32], None)
-    sizes, budgets = ((32, 128, 256), (8192, 16384, 32768)) if gpu else ((8, 16, 24, 32), (1024, 2048, 4096))
-    rate = {"1 問ずつ generate": timed(lambda: plain_loop(plain, few), len(few)),
-            "まとめて generate": max(timed(lambda: batched_generate(solver, part, size), len(part)) for size in sizes),
-            "run_quiz.py": timed(lambda: run_all(solver, part), len(part))}
-    if keeps_format:
-        rate["lm_eval 番号だけ"] = max(timed(lambda: harness(solver, every[::4], False, s), len(every[::4])) for s in sizes[:2])
-        rate["lm_eval 回答の全体"] = max(timed(lambda: harness(solver, few, True, s), len(few)) for s in sizes[:2])
-        rate["下限"] = max(timed(lambda: floor(solver, every, budget), n) for budget in budgets)
-    return rate
+    # トークンの数は、詰め物を除いて数える
+    tokens = fmean(len(ids) for ids, _ in rows) * args.step_questions
+    first, _ = TRAININGS[0]
+    print(
+        f"\n{args.model or args.shape}、1 回の更新に {args.step_questions} 問 ({tokens:.0f} トークン)"
+    )
+    print("\n| 設定 | 1 回の更新 (秒) | トークン/秒 | 何倍か | 最後の損失 |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, seconds in times.items():
+        step = median(seconds)
+        ratio = median(a / b for a, b in zip(times[first], seconds))
+        print(f"| {name} | {step:.3f} | {tokens / step:.0f} | {ratio:.2f} | {losses[name]:.4f} |")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="small", help="乱数のモデルの形 (既定: small)")
-    parser.add_argument("--model", help="本物のモデルのフォルダ (--shape の代わり)")
-    parser.add_argument("--adapter", help="--model に付けるアダプタのフォルダ")
-    parser.add_argument("--precision", choices=("nf4", "full"), default="nf4", help="nf4 か、量子化なし (既定: nf4)")
-    parser.add_argument("--questions", type=int, default=200, help="問題の数 (既定: 200)")
-    parser.add_argument("--demo", action="store_true", help="学習したデモのモデルの速さとメモリを測る")
-    parser.add_argument("--train", action="store_true", help="評価ではなく学習の速さを測る")
-    parser.add_argument("--steps", type=int, default=7, help="--train の更新の回数 (既定: 7)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--shape", choices=SHAPES, default="small", help="乱数のモデルの形 (既定: small)")
+    add("--model", help="--shape の代わりに使うモデルのフォルダ")
+    add("--rounds", type=int, default=3, help="交互に測る回数 (既定: 3)")
+    add("--questions", type=int, default=200, help="手順4の問題の数 (既定: 200)")
+    add("--train", action="store_true", help="手順4ではなく、手順3を測る")
+    add("--steps", type=int, default=7, help="手順3の更新の回数 (既定: 7)")
+    add("--step-questions", type=int, default=64, help="手順3の 1 回の更新の問題の数 (既定: 64)")
     args = parser.parse_args()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    tokenizer = load_tokenizer(DEMO / "model", YAML)
 
-    if args.demo:
-        print("| 問題 | 問/秒 (プロセス全体) | 問/秒 (解いている間) | ピークの MB |\n| --- | --- | --- | --- |")
-        for n in (500, 13000):
-            whole, steady, peak = demo_run(n)
-            print(f"| {n} | {whole:.1f} | {steady:.1f} | {peak:.0f} |", flush=True)
-        return
-    if args.train:
-        with tempfile.TemporaryDirectory() as folder:
-            if not args.model:
-                make_model(args.shape, folder, tokenizer, False)
-            result = train_rates(args.model or folder, args.steps)
-        print("\n| 設定 | トークン/秒 | 何倍か | 損失 |\n| --- | --- | --- | --- |")
-        for name, (rate, loss) in result.items():
-            print(f"| {name} | {rate:.0f} | {rate / next(iter(result.values()))[0]:.2f} | {loss:.4f} |")
-        return
-
-    questions, hardware = make_questions(args.questions), torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    for keeps_format in (True, False):
-        with tempfile.TemporaryDirectory() as folder:
-            if not args.model:
-                make_model(args.shape, folder, tokenizer, keeps_format)
-            solver, plain = make_solver(args.model or folder, args.adapter, args.precision, questions)
-        with torch.inference_mode():
-            rate = rates(solver, plain, keeps_format)
-            hits = sum(text == "2: クリオネ" for text, *_ in run_all(solver, range(40)))
-        print(f"\n{args.model or args.shape} ({solver.model.num_parameters() / 1e6:.0f} M パラメータ), {args.precision}, {hardware}, "
-              f"{torch.get_num_threads()} threads, {len(questions)} 問, 平均 {sum(map(len, solver.prompts)) / len(questions):.0f} "
-              f"トークン (共通の先頭 {len(solver.fast.prefix)}), 「2: クリオネ」と答えたのは 40 問中 {hits} 問{solver.why_plain or ''}\n")
-        print("| 方法 | 問/秒 | run_quiz.py はその何倍か |\n| --- | --- | --- |")
-        for name, value in rate.items():
-            print(f"| {name} | {value:.2f} | {rate['run_quiz.py'] / value:.2f} |", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        base = folder
         if args.model:
-            return
+            base = str(Path(args.model).resolve())
+        else:
+            make_model(args.shape, folder, load_tokenizer(DEMO / "model", CONFIG))
+        if args.train:
+            train(base, args)
+        else:
+            solve(base, args, load_tokenizer(base, CONFIG))
 
 
 if __name__ == "__main__":
