@@ -4,6 +4,8 @@
 比べる対数確率と同じで、合計が最大の選択肢を選べば acc、1 文字あたりなら acc_norm になる。
 """
 
+from itertools import zip_longest
+
 import torch
 
 from quiz.prompt import TEXT_ANSWER, TEXT_PROMPT
@@ -45,8 +47,7 @@ class ByText:
             # 次のトークンの確率は、1 つ前のトークンの所にある
             begin = len(self.prompts[i])
             logits = logits[:, begin - 1 : -1]
-            (total,) = totals(logits, ids[:, begin:], mask[:, begin:])
-            sums.append(total.item())
+            sums += totals(logits, ids[:, begin:], mask[:, begin:]).tolist()
         return sums
 
     def together(self, indices):
@@ -54,10 +55,9 @@ class ByText:
         read = self.reader.read([self.prompts[i] for i in indices], 1)
         chosen = [self.choices[i] for i in indices]
         # どの問題にも、まず 0 番の選択肢を続け、それを捨てて 1 番を続け、…
+        # 選択肢の少ない問題には、代わりのものを続け、その値は後で捨てる
         columns = []
-        for k in range(max(map(len, chosen))):
-            # 選択肢の少ない問題では、余った回の値は、後で捨てる
-            answers = [choices[k % len(choices)] for choices in chosen]
+        for answers in zip_longest(*chosen, fillvalue=[0]):
             ids, mask = self.reader.pad(answers, "right")
             after = self.reader.extend(ids, read)
             logits = torch.cat([read.logits, after[:, :-1]], dim=1)
@@ -72,6 +72,6 @@ def totals(logits, ids, mask):
     mask (B, t) が 0 の所は数えない。
     """
     log_probs = logits.float().log_softmax(-1)
-    of_ids = log_probs.gather(-1, ids[..., None])
-    sums = (of_ids.squeeze(-1) * mask).sum(1)
+    chosen = log_probs.gather(-1, ids[..., None]).squeeze(-1)
+    sums = (chosen * mask).sum(1)
     return sums.double().round(decimals=5)

@@ -159,11 +159,12 @@ def summary_lines(path, questions, answers, run):
         unparsed += answer.out_str == ""
         likely += likely_label(answer.choice_probs) == question.label
         seconds += answer.seconds
-    # 選択肢の文字では、1 文字あたりの対数確率で選ぶ
+    # --by-text では、1 文字あたりの対数確率で選ぶ
     by_text = ""
     if answers[0].text_log_probs:
-        pairs = zip(questions, answers)
-        right = sum(likely_text(a.text_log_probs, q.choices) == q.label for q, a in pairs)
+        right = 0
+        for question, answer in zip(questions, answers):
+            right += likely_text(answer.text_log_probs, question.choices) == question.label
         by_text = f"  選択肢の文字での正解率 {right / n:.3f}"
     return (
         f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {unparsed}  "

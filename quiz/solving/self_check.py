@@ -11,11 +11,17 @@ from quiz.adapter import read_record
 from quiz.prompt import likely_label
 from quiz.questions.converted import questions_digest, spread_out
 
+# 計算の順が違うだけで変わりうる分 (許す差): 正解率 (少なくとも 1 問)、確率の平均の何割か
+EXACT = 0.0, 1e-3
+ROUGH = 0.02, 0.03
+
 
 def measured_by_training(adapter):
     """手順3が終わりに測ったもの (dict)。なければ None。"""
-    record = read_record(adapter) if adapter else None
-    return record.self_check if record else None
+    if adapter is None:
+        return None
+    record = read_record(adapter)
+    return record and record.self_check
 
 
 def difference_from_training(before, questions, answers, run):
@@ -31,10 +37,9 @@ def difference_from_training(before, questions, answers, run):
     if digest != before["questions"] or run["dtype"] != before["dtype"] or run["shots"]:
         return None
 
-    # 許すのは、計算の順が違うだけで変わりうる分: 正解率では 1 問か 2 %、確率の平均ではその何割か
     exact = run["hardware"].startswith("CPU") and run["dtype"] == "torch.float32"
-    allowed_accuracy = max(1.5 / len(pairs), 0.0 if exact else 0.02)
-    allowed_share = 1e-3 if exact else 0.03
+    least, allowed_share = EXACT if exact else ROUGH
+    allowed_accuracy = max(1.5 / len(pairs), least)
     accuracy = fmean(likely_label(a.choice_probs) == question.label for question, a in pairs)
     accuracy_moved = abs(accuracy - before["accuracy"])
     probability = fmean(a.choice_probs[question.label] for question, a in pairs)
