@@ -153,14 +153,14 @@ def edit_yaml(target, base_model, output_dir):
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory, worker_id):
+def demo(tmp_path_factory):
     """README の 1 つ目のコマンド (data/demo/run.sh) を、リポジトリの写しで実行した後の、
     その作業フォルダ。
 
     先に要るプロセスが 1 度だけ実行し、どのプロセスも、その写しを使う。
     """
     shared = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
+    if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
     done = shared / "demo-done"
     with FileLock(f"{done}.lock"):
