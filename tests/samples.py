@@ -57,6 +57,27 @@ def solved(path, hits, adapter="./out", model="calm", key="qid", summary=None, *
     return records
 
 
+# 学習の設定
+SETTINGS = {"lora_r": 64, "learning_rate": 0.00055, "num_epochs": 3}
+
+
+def trained(path, seed, hits, settings=SETTINGS, digest="d1", **changes):
+    """種 seed で学習したアダプタの結果。"""
+    rows = [{**record(bool(h)), "qid": f"q{i}"} for i, h in enumerate(hits)]
+    training = {
+        "seed": seed,
+        "questions": 10,
+        "epochs": 3,
+        "steps_done": 9,
+        "seconds": 1,
+        "curve": [],
+        "settings": {**settings, "seed": seed, "output_dir": f"./out{seed}"},
+        "train_files": {f"{path.stem}.json": digest},
+    }
+    training = {key: value for key, value in (training | changes).items() if value is not None}
+    write_result(path, rows, model="m", adapter=f"out{seed}", quiz=["quiz.json"], training=training)
+
+
 def table_of(out, key):
     """表を {モデル: {列: 値}} にする。"""
     text = out.split(f"key: {key}\n")[1].split("\n\n")[0]

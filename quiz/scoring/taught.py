@@ -88,9 +88,7 @@ def make_case(anchor, results, marked):
     """
     chosen = {role_of(anchor): anchor}
     common = set(marked[anchor.path])
-    # 共通の問題が同じだけあれば、文字の確率のあるもの
     same_model = [result for result in results if result.model == anchor.model]
-    same_model.sort(key=lambda result: not result.summary.get("by_text"))
     for role in ("before", "rotations", "shots"):
         found = [result for result in same_model if role_of(result) == role]
         if role in chosen or not found:

@@ -6,13 +6,21 @@ from dataclasses import replace
 
 import pytest
 from conftest import ROOT, step, step_error
-from samples import record, record_of, solved, table_of, wilson_roots, write_result
+from samples import (
+    SETTINGS,
+    record,
+    record_of,
+    solved,
+    table_of,
+    trained,
+    wilson_roots,
+    write_result,
+)
 
 from quiz.questions.converted import read_quiz
 from quiz.scoring.compare import compare
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import make_row
-from quiz.scoring.settings import axis, varied
 
 
 @pytest.mark.parametrize("key", ["qid", "prompt"])
@@ -280,26 +288,6 @@ def test_label_score_stands_beside_the_generated_one(tmp_path):
     assert low < -0.5 < high < 0
 
 
-SETTINGS = {"lora_r": 64, "learning_rate": 0.00055, "num_epochs": 3}
-
-
-def trained(path, seed, hits, settings=SETTINGS, digest="d1", **changes):
-    """種 seed で学習したアダプタの結果。"""
-    rows = [{**record(bool(h)), "qid": f"q{i}"} for i, h in enumerate(hits)]
-    training = {
-        "seed": seed,
-        "questions": 10,
-        "epochs": 3,
-        "steps_done": 9,
-        "seconds": 1,
-        "curve": [],
-        "settings": {**settings, "seed": seed, "output_dir": f"./out{seed}"},
-        "train_files": {f"{path.stem}.json": digest},
-    }
-    training = {key: value for key, value in (training | changes).items() if value is not None}
-    write_result(path, rows, model="m", adapter=f"out{seed}", quiz=["quiz.json"], training=training)
-
-
 def test_trainings_that_differ_only_in_the_seed(tmp_path):
     """種だけが違う 3 つの学習が 1 行になる。学習の量が違うものは、まとめない。"""
     for seed, hits, steps in (
@@ -360,46 +348,6 @@ def test_all_misses_have_an_interval(tmp_path):
     low, high = wilson_roots(0, 60)
     assert "| 1, 2 | 60 | 0.0000 | 0.0000 |" in out and high > 0.05
     assert out.count(f"| {low:.3f}-{high:.3f} |") == 2 and "0.000-0.000" not in out
-
-
-def cells_of(out, name):
-    """表の、名前が name の行の欄。"""
-    line = next(line for line in out.splitlines() if line.startswith(f"| {name} "))
-    return [cell.strip() for cell in line.split("|")[1:-1]]
-
-
-def test_settings_that_differ_are_columns(tmp_path):
-    """学習の設定のうち違うものだけが列になり、差と、区間と、検定が並ぶ。"""
-    for rank, hits in ((8, [1] * 10 + [0] * 20), (64, [1] * 25 + [0] * 5)):
-        settings = SETTINGS | {"lora_r": rank, "lora_alpha": 16, "datasets": [{"path": f"{rank}"}]}
-        trained(tmp_path / f"result-r{rank}.json", 1, hits, settings=settings)
-    base = [{**record(False), "qid": f"q{i}"} for i in range(30)]
-    write_result(tmp_path / "result-base.json", base, model="m", adapter=None, quiz=["quiz.json"])
-    out = step("analysis", "--table", cwd=tmp_path).stdout
-    header, *_ = [line for line in out.splitlines() if line.startswith("| Model ")]
-    assert header.endswith("| vs best | vs base | lora_r |")
-    assert cells_of(out, "result-r8")[-1] == "8" and cells_of(out, "result-r64")[-1] == "64"
-    assert cells_of(out, "result-base")[-1] == "-"
-    difference = next(
-        line for line in out.splitlines() if "| result-r8 | result-r64 | 30 |" in line
-    )
-    assert "| -0.500 | " in difference and "| +0 -15 | p<0.001 |" in difference
-
-
-@pytest.mark.parametrize(
-    "settings, changes, name",
-    [
-        (SETTINGS | {"learning_rate": 0.1}, {}, "learning_rate"),
-        (SETTINGS, {"questions": 20, "digest": "d2"}, "questions"),
-        (SETTINGS, {"digest": "d2"}, "train_files"),
-        (SETTINGS | {"lr_scheduler": "linear", "gradient_checkpointing": True}, {}, "lr_scheduler"),
-    ],
-)
-def test_which_setting_differs(settings, changes, name, tmp_path):
-    trained(tmp_path / "result-1.json", 1, [1, 0])
-    trained(tmp_path / "result-2.json", 2, [1, 1], settings=settings, **changes)
-    out = step("analysis", "--table", cwd=tmp_path).stdout
-    assert out.splitlines()[1].endswith(f"| vs base | {name} |")
 
 
 def test_two_results_are_always_a_pair(tmp_path):
@@ -484,26 +432,6 @@ def test_questions_that_only_one_side_has(tmp_path):
     out = step("analysis", "--table", cwd=tmp_path).stdout
     assert "- result-a と result-base: 共通でない問題 (前の 3 問、後の 5 問) を除いた" in out
     assert "| result-a | result-base | 7 | +1.000 | " in out
-
-
-def test_the_one_number_that_differs(tmp_path):
-    """違う設定が 1 つの数だけで、値が 3 つあれば、図の横軸になる。"""
-    for rank in (4, 8, 64):
-        settings = SETTINGS | {"lora_r": rank, "lora_alpha": 16}
-        trained(tmp_path / f"result-{rank}.json", 1, [1, 0], settings=settings)
-    paths = [str(tmp_path / f"result-{rank}.json") for rank in (4, 8, 64)]
-    # 別のモデルの学習前があっても、学習した結果どうしは 1 つの設定だけが違う
-    solved(tmp_path / "result-base.json", [1, 0], None, "other")
-    paths.append(str(tmp_path / "result-base.json"))
-    rows = [make_row(result, result.answers) for result in read_results(paths)[0]]
-    assert list(varied(rows)) == ["model", "lora_r"]
-    name, values = axis(rows)
-    assert name == "lora_r" and [values.get(row) for row in rows] == [4, 8, 64, None]
-    assert axis(rows[:2]) is None
-    settings = SETTINGS | {"lora_r": 64, "lora_alpha": 128}
-    trained(tmp_path / "result-64.json", 1, [1, 0], settings=settings)
-    rows = [make_row(result, result.answers) for result in read_results(paths)[0]]
-    assert axis(rows) is None and list(varied(rows)) == ["model", "lora_r", "lora_alpha"]
 
 
 def test_base_is_the_one_asked_in_the_same_way(tmp_path):

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 from conftest import read, step, step_error
-from samples import record_of, wilson_roots, write_result
+from samples import record_of, solved, wilson_roots, write_result
 
 from quiz.prompt import Question
 from quiz.questions.converted import rotate
@@ -198,6 +198,8 @@ def test_data_for_the_figure(tmp_path):
         assert (s.n, s.accuracy) == (60, pytest.approx(sum(hits) / 60))
         assert tuple(s.interval) == pytest.approx(wilson_roots(sum(hits), 60))
     assert steps([]) == []
+    step("analysis", "--taught", "--plot", "a.svg", cwd=tmp_path)
+    assert "学習が教えたこと" in (tmp_path / "a.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -246,62 +248,15 @@ def test_only_common_questions_of_the_same_model(tmp_path):
     assert shown["学習後 生成"][0] == f"{hits / 25:.3f}" and "学習前 例つきの生成" not in shown
 
 
-def scored(path, hits, adapter=None, **summary):
-    """hits のとおりに答え、番号の確率も同じ結果。"""
-    records = []
-    for q, hit in zip(questions(len(hits)), hits):
-        label = q.label if hit else (q.label + 1) % 4
-        records.append(record_of(q, q.lines[label], [float(k == label) for k in range(4)]))
-    write_result(path, records, model="m", adapter=adapter, quiz=["quiz.json"], **summary)
-
-
-LOW = [1] * 25 + [0] * 75
-SOME = [1] * 60 + [0] * 40
-MOST = [1] * 95 + [0] * 5
-
-
-@pytest.mark.parametrize(
-    "number, shots, after, meaning, unknown",
-    [
-        (LOW, SOME, LOW, "当てずっぽう (0.25) と区別できません", "知識が消えたとは言えません"),
-        (LOW, LOW, MOST, "番号で選ぶことも教えました", "増えたのが知識かは分かりません"),
-        (LOW, MOST[::-1], MOST, "番号で選ぶことも教えました", "知識が増えたとは言えません"),
-        (SOME, MOST, SOME[::-1], "番号で選ぶことを教えたとは言え", "知識が消えたとは言えません"),
-        (MOST, MOST, SOME, "学習前より下がりました", "知識が消えたとは言えません"),
-    ],
-)
-def test_two_sentences(number, shots, after, meaning, unknown, tmp_path):
-    """意味と、言えないことは、数しだい。当てずっぽうは 0.25。"""
-    scored(tmp_path / "result-base.json", number)
-    scored(tmp_path / "result-base-shots4.json", shots, shots=4)
-    scored(tmp_path / "result.json", after, "./out")
-    lines = step("analysis", "--taught", cwd=tmp_path).stdout.splitlines()
-    said = [line for line in lines if line.startswith(("意味: ", "言えないこと: "))]
-    assert len(said) == 2 and meaning in said[0] and unknown in said[1]
-    if after != LOW:
-        gain = (sum(after) - sum(number)) / 100
-        assert f"({sum(number) / 100:.3f}) の差は {gain:+.3f} (" in said[0]
-    gain = (sum(after) - sum(shots)) / 100
-    assert f"「学習前 例つきの生成」({sum(shots) / 100:.3f}) の差は {gain:+.3f} (" in said[1]
-
-
-def test_not_asked_what_was_known(tmp_path):
-    """文字でも例つきでも聞いていなければ、学習前に知っていたことは分からないと言う。"""
-    scored(tmp_path / "result-base.json", [1] * 60 + [0] * 40)
-    scored(tmp_path / "result.json", [1] * 95 + [0] * 5, "./out")
-    out = step("analysis", "--taught", cwd=tmp_path).stdout
-    assert "言えないこと: 知識が増えたか。学習前に、文字でも例つきでも聞いていません" in out
-    assert "python run_quiz.py --base --by-text\n" in out
-
-
 def test_nothing_to_show(tmp_path):
-    scored(tmp_path / "result-blank.json", [1, 0], blank_question=True)
-    assert "run_quiz.py --base --by-text" in step_error("analysis", "--taught", cwd=tmp_path)
+    solved(tmp_path / "result-blank.json", [1, 0], summary={"blank_question": True})
+    error = step_error("analysis", "--taught", "--html", "page.html", cwd=tmp_path)
+    assert "run_quiz.py --base --by-text" in error and not (tmp_path / "page.html").exists()
 
 
 @pytest.mark.parametrize("log_probs", [[-1], [-1, -2, -3, 1], [-1, -2, -3, float("nan")], "----"])
 def test_log_probs_that_cannot_be(log_probs, tmp_path):
-    scored(tmp_path / "result.json", [1])
+    solved(tmp_path / "result.json", [1])
     records = read(tmp_path / "result.json")
     records[0]["text_log_probs"] = log_probs
     (tmp_path / "result.json").write_text(json.dumps(records), encoding="utf-8")
