@@ -25,7 +25,7 @@ from quiz.scoring.mistakes import mistakes
 from quiz.scoring.page import page
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import beside_published, make_rows
-from quiz.scoring.taught import find_cases
+from quiz.scoring.taught import find_cases, steps
 from quiz.scoring.taught_text import report
 from quiz.scoring.text import markdown, summary_lines
 
@@ -51,7 +51,8 @@ def main():
     # ファイルを書いてから、表示する
     if args.plot:
         suffix = Path(args.plot).suffix[1:]
-        save(args.plot, plot(tables, results, suffix))
+        taught = steps(results) if args.taught else []
+        save(args.plot, plot(tables, results, suffix, taught))
     if args.html:
         save(args.html, page(results))
     if with_tables:
@@ -121,7 +122,7 @@ def read_arguments():
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)",
+        help="学習の前から後への図と、学習曲線 (.png、.svg、.pdf)",
     )
     parser.add_argument(
         "--html",
