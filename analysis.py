@@ -25,7 +25,6 @@ from quiz.scoring.mistakes import mistakes
 from quiz.scoring.page import page
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import beside_published, make_rows
-from quiz.scoring.settings import axis
 from quiz.scoring.taught import find_cases, steps
 from quiz.scoring.taught_text import report
 from quiz.scoring.text import markdown, summary_lines
@@ -49,27 +48,17 @@ def main():
     if with_tables or args.plot:
         tables = make_tables(rows)
 
-    # 学習が教えたもの
-    cases = find_cases(results) if args.taught else []
-    if args.taught and not cases:
-        fail(
-            "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
-            "ください: python run_quiz.py --base --by-text と python run_quiz.py"
-        )
-
     # ファイルを書いてから、表示する
     if args.plot:
         suffix = Path(args.plot).suffix[1:]
-        learned = steps(results) if args.taught else ()
-        settings = [axis(table.rows) for table in tables]
-        changed = next(filter(None, settings), None)
-        save(args.plot, plot(tables, results, suffix, learned, changed))
+        taught = steps(results) if args.taught else []
+        save(args.plot, plot(tables, results, suffix, taught))
     if args.html:
         save(args.html, page(results))
     if with_tables:
         print(markdown(tables, bool(args.table or results), args.published), end="")
     if args.taught:
-        print(report(cases))
+        print_taught(results)
     for result in results:
         if args.errors:
             print(mistakes(result))
@@ -79,6 +68,17 @@ def main():
     # 名前を書いた結果が読めないのは、打ち間違いかもしれない
     if problems and args.results:
         fail("読めない結果がありました (上の注意)。")
+
+
+def print_taught(results):
+    """学習が教えたものを、学習したモデルごとに表示する。"""
+    cases = find_cases(results)
+    if not cases:
+        fail(
+            "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
+            "ください: python run_quiz.py --base --by-text と python run_quiz.py"
+        )
+    print(report(cases))
 
 
 def save(path, content):
@@ -122,7 +122,7 @@ def read_arguments():
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)",
+        help="学習の前から後への図と、学習曲線 (.png、.svg、.pdf)",
     )
     parser.add_argument(
         "--html",

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from quiz.scoring.settings import axis
+
 WIDTH = 12  # 図の幅 (インチ)
 LINE = 0.25  # 1 行の高さ (インチ)
 PIXELS = 1400  # PNG の幅と高さの、大きい方 (左にはみ出す名前の分は別)
@@ -37,20 +39,17 @@ class Panel:
     rows: dict  # {モデルの印: (Dot, 矢印の元の Dot か None)}。上から順に
 
 
-def plot(tables, results, suffix, steps=(), setting=None):
+def plot(tables, results, suffix, steps=()):
     """Table のリストの図と、Result のリストの学習曲線。suffix (png、svg、pdf) の形の bytes。
 
-    横はどの枠も正解率 (0 から 1)、帯は 95 % 区間、破線は当てずっぽう。あれば描くもの:
-    steps は、学習が教えたこと (taught.steps())、setting は、変えた設定 (settings.axis())。
+    横はどの枠も正解率 (0 から 1)、帯は 95 % 区間、破線は当てずっぽう。steps があれば、学習が
+    教えたこと (taught.steps()) も描く。
     """
     # 読み込むだけで日本語のフォント (IPAex ゴシック) になる
     import matplotlib_fontja  # noqa: F401
     from matplotlib import style
 
-    # 表の枠の後に、あれば、変えた設定の枠と、学習が教えたことの枠
     panels = make_panels(tables)
-    if setting:
-        panels.append(setting_panel(*setting))
     if steps:
         panels.append(steps_panel(steps))
     with style.context(STYLE):
@@ -58,7 +57,7 @@ def plot(tables, results, suffix, steps=(), setting=None):
 
 
 def make_panels(tables):
-    """表を、同じ問題を解いた行ごとの Panel に分ける。"""
+    """表を、同じ問題を解いた行ごとの Panel に分ける。変えた設定があれば、その順の Panel も。"""
     panels = []
     for table in tables:
         # どの問題か分からない公開の点数は、数が同じ枠に入れる
@@ -71,6 +70,9 @@ def make_panels(tables):
         for rows in groups.values():
             title = f"{table.title} (n={rows[0].n})"
             panels.append(Panel(title, rows[0].chance, pair_up(rows, table.versus_base)))
+            setting = axis(rows)
+            if setting:
+                panels.append(setting_panel(title, *setting))
     return panels
 
 
@@ -99,14 +101,14 @@ def dot(row):
     return Dot(row.name, kind, row.score, row.interval, row.likelihood)
 
 
-def setting_panel(name, values):
+def setting_panel(title, name, values):
     """変えた設定 (名前と {行: 値}) の Panel。値の小さい順。"""
     # 種だけが違う結果もあるので、値にはファイルの名前も付ける
     rows = {}
     for row in sorted(values, key=values.get):
         same = f"{name} {values[row]}: {row.name}"
         rows[same] = (Dot(same, "モデル", row.score, row.interval), None)
-    return Panel(f"{name} を変えた結果 (n={row.n})", row.chance, rows)
+    return Panel(title, row.chance, rows)
 
 
 def steps_panel(steps):

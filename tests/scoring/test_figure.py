@@ -2,12 +2,11 @@
 
 import json
 import struct
-from dataclasses import dataclass
 
 from conftest import read, step
 from samples import solved
 
-from quiz.scoring import figure
+from quiz.scoring import figure, taught
 from quiz.scoring.compare import make_tables
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import beside_published, make_rows
@@ -152,37 +151,33 @@ def test_published_scores_stand_beside_the_same_number_of_questions(tmp_path, mo
     assert rows["swallow-13b"][0].kind == "公開の表"
 
 
-@dataclass
-class Step:
-    """taught.steps() の段のうち、図が使うもの。"""
-
-    name: str
-    accuracy: float
-    interval: tuple
-    n: int
-    role: str
-
-
-def test_setting_and_steps(tmp_path, monkeypatch):
-    """変えた設定は値の小さい順に、学習が教えたことは前の段からの矢印で。"""
+def test_setting(tmp_path, monkeypatch):
+    """数の設定が 1 つだけ違う結果が 3 つあれば、その値の小さい順の枠もある。"""
     monkeypatch.chdir(tmp_path)
     for rank, hits in ((16, [1, 1, 1, 0]), (4, [0, 0, 1, 0]), (8, [0, 1, 1, 0])):
-        solved(tmp_path / f"{rank}.json", hits)
-    tables = tables_of("16.json", "4.json", "8.json")
-    values = {row: int(row.name) for row in tables[0].rows}
-    panel = figure.setting_panel("lora_r", values)
-    assert list(panel.rows) == ["lora_r 4: 4", "lora_r 8: 8", "lora_r 16: 16"]
-    assert [now.score for now, _ in panel.rows.values()] == [0.25, 0.5, 0.75]
-    assert panel.chance == 0.25
+        training = {"settings": {"lora_r": rank}, "train_files": {"a": "1"}, "questions": 9}
+        training |= {"seed": 1, "steps_done": 9}
+        solved(tmp_path / f"{rank}.json", hits, summary={"training": training})
+    made = figure.make_panels(tables_of("16.json", "4.json", "8.json"))
+    assert [panel.title for panel in made][:2] == ["quiz (n=4)"] * 2
+    rows = made[1].rows
+    assert list(rows) == ["lora_r 4: 4", "lora_r 8: 8", "lora_r 16: 16"]
+    assert [now.score for now, _ in rows.values()] == [0.25, 0.5, 0.75]
+    # 分野の枠も、同じ 2 つの段に
+    assert [len(level) for level in figure.make_levels(made)] == [3, 3]
 
-    steps = [
-        Step("学習前 生成", 0, (0, 0.3), 4, "before"),
-        Step("学習前 番号の確率", 0.5, (0.2, 0.8), 4, "before"),
-        Step("学習後 生成", 0.75, (0.4, 0.9), 4, "tuned"),
-    ]
-    rows = figure.steps_panel(steps).rows.values()
-    assert [before and before.score for _, before in rows] == [None, 0, 0.5]
-    assert [now.kind for now, _ in rows][1:] == ["学習前のモデル", "モデル"]
-    svg = figure.plot(tables, [], "svg", steps=steps, setting=("lora_r", values)).decode()
-    for text in ("lora_r 16: 16", "学習前 番号の確率", "0.50 (+0.50)", "0.75 (+0.25)"):
-        assert f"<!-- {text} -->" in svg, text
+
+def test_steps(tmp_path, monkeypatch):
+    """--taught を付けると、学習が教えたことの段が、前の段からの矢印で並ぶ。"""
+    monkeypatch.chdir(tmp_path)
+    solved(tmp_path / "result-base.json", [0, 0, 0, 1], None, choice_probs=[0.1, 0.2, 0.6, 0.1])
+    solved(tmp_path / "result.json", [1, 1, 1, 0])
+    results, _ = read_results(["result-base.json", "result.json"])
+    rows = list(figure.steps_panel(taught.steps(results)).rows.values())
+    assert [now.score for now, _ in rows][:2] == [0.25, 1]
+    assert rows[0][1] is None
+    for (before, _), (now, tail) in zip(rows, rows[1:]):
+        assert tail is before
+    step("analysis", "--taught", "--plot", "a.svg", cwd=tmp_path)
+    svg = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert "<!-- 学習が教えたこと (n=4) -->" in svg and "<!-- 1.00 (+0.75) -->" in svg

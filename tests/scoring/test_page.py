@@ -167,35 +167,37 @@ def test_one_card_tells_models_apart(tmp_path):
 @pytest.mark.skipif(not CHROMIUM, reason="chromium がない")
 def test_opens_on_what_the_training_changed(tmp_path):
     """まとめの表が上にあり、開くと、学習したモデルの間違いだけが並ぶ。"""
-    probs = (0.001, 0.002, 0.006, 0.001)
-    silent = {"output": "", "choice_probs": probs}
-    solved(tmp_path / "result-base.json", [0] * 4, None, key="text", **silent)
+    records = solved(tmp_path / "result-base.json", [0, 0, 0, 1], None, key="text")
+    for silent in records[:3]:
+        silent |= {"output": "", "choice_probs": (0.001, 0.002, 0.006, 0.001)}
+    more = {"model": "calm", "quiz": ["quiz.json"]}
+    write_result(tmp_path / "result-base.json", records, adapter=None, **more)
     solved(tmp_path / "result.json", [1, 0, 0, 1], key="text")
     # ほかの問題を解いた学習前のモデルとは、比べない
-    other = {"prompt": "別の問題", "output": "1: は"}
-    solved(tmp_path / "result-base-dev2.json", [0] * 4, None, key="text", **other)
+    solved(tmp_path / "result-dev2.json", [0] * 5, key="text", prompt="別の問題")
     step("analysis", "--html", "page.html", cwd=tmp_path)
 
     dom = browse(tmp_path)
     assert "2 問中 1 から 2" in dom
     table = dom[dom.index('id="summary"') : dom.index("</table>")]
     rows = [re.sub("<.*?>", "|", row) for row in table.split("<tr>")]
-    assert "result|" in rows[2] and "|0.500 (n=4)|" in rows[2] and "|0.25|" in rows[2]
-    assert "result-base|" in rows[4] and "|0.000 (n=4)|" in rows[4] and "|100.0 %|" in rows[4]
-    links = re.findall(r'<a href="(#run=result&amp;[^"]*)">(\d)</a>', table)
-    assert [int(n) for _, n in links] == [2, 2, 0]
+    assert "|result|" in rows[2] and "|0.500 (n=4)|" in rows[2] and "|0.25|" in rows[2]
+    assert "|result-base|" in rows[3] and "|0.250 (n=4)|" in rows[3] and "|75.0 %|" in rows[3]
+    links = re.findall(r'<a href="(#run=result(?:-dev2)?&amp;[^"]*)">(\d)</a>', table)
+    assert [int(n) for _, n in links] == [2, 1, 0, 5]
 
-    # 学習で正解になった問題へのリンク
+    # 学習で正解になった問題へのリンク。学習前は、何も書けなくても、番号の確率を見せる
     dom = browse(tmp_path, unescape(links[1][0]))
-    assert "2 問中 1 から 2" in dom and 'value="miss"' in dom
-    # 選んだモデルの行が先。学習前は、何も書けなくても、番号の確率を見せる
-    card = dom[dom.index("<article") : dom.index("</article>")]
-    assert card.index("result<") < card.index("result-base<")
-    assert "(空の回答)" in card and "2: 60.00 %" in card.split("result-base<")[1]
+    assert "1 問中 1 から 1" in dom
+    first, second = re.findall("<tr>.*?</tr>", dom[dom.index("<article") :])
+    assert "result</td>" in first and "result-base</td>" in second
+    assert "(空の回答)" in second and "2: 60.00 %" in second
+    # 選んだモデルの行が先
+    dom = browse(tmp_path, "#run=result-base")
+    assert "result-base</td>" in re.search("<tr>.*?</tr>", dom[dom.index("<article") :])[0]
     # 学習前の結果だけなら、すべての問題
-    (tmp_path / "result.json").unlink()
-    step("analysis", "--html", "page.html", cwd=tmp_path)
-    assert "8 問中 1 から 8" in browse(tmp_path)
+    step("analysis", "result-base.json", "--html", "page.html", cwd=tmp_path)
+    assert "4 問中 1 から 4" in browse(tmp_path)
 
 
 def test_twenty_large_files(tmp_path):
