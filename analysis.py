@@ -122,7 +122,7 @@ def read_arguments():
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help="モデルと分野ごとの棒グラフと、学習曲線 (.png、.svg、.pdf)",
+        help="モデルと分野ごとの正解率の図と、学習曲線 (.png、.svg、.pdf)",
     )
     parser.add_argument(
         "--html",
