@@ -43,9 +43,8 @@ def test_commands_are_those_of_readme():
     assert f"export {' '.join(variables)}" in readme
 
 
-def test_demo_cells_run(demo):
+def test_demo_cells_run(demo, clone):
     """デモの学習は 2 度しない: 置いたアダプタを、手順3は「済んでいます」と言う。"""
-    clone = demo.parents[3]
     shutil.copytree(demo / "demo-qlora-out", clone / "demo-qlora-out")
     notebook = nbformat.v4.new_notebook(cells=code_cells("demo"))
     for cell in notebook.cells:
