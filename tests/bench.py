@@ -94,7 +94,7 @@ WARM_UP = 2
 
 
 def make_model(shape, folder, tokenizer):
-    """open-calm の形のモデルを乱数で作り、folder に保存する。7b でも 14 GB ですむように bf16 で。"""
+    """open-calm の形のモデルを乱数で作り、folder に保存する。bf16 なので、7b でも 14 GB。"""
     hidden, layers, heads = SHAPES[shape]
     config = AutoConfig.for_model(
         "gpt_neox",
@@ -259,7 +259,8 @@ def solve(base, args, tokenizer):
     tutorial = load_as_tutorial(base) if DEVICE == "cpu" else model
     hardware = torch.cuda.get_device_name() if DEVICE == "cuda" else "CPU"
     print(
-        f"{args.model or args.shape} ({model.num_parameters() / 1e6:.0f} M パラメータ)、{hardware}、"
+        f"{args.model or args.shape} ({model.num_parameters() / 1e6:.0f} M パラメータ)、"
+        f"{hardware}、"
         f"{torch.get_num_threads()} スレッド、{len(questions)} 問、"
         f"平均 {fmean(map(len, prompts)):.0f} トークン"
     )
@@ -343,9 +344,7 @@ def train(base, args):
     # トークンの数は、詰め物を除いて数える
     tokens = fmean(len(ids) for ids, _ in rows) * args.step_questions
     first, _ = TRAININGS[0]
-    print(
-        f"\n{args.model or args.shape}、1 回の更新に {args.step_questions} 問 ({tokens:.0f} トークン)"
-    )
+    print(f"\n{args.model or args.shape}、1 回の更新に {args.step_questions} 問")
     print("\n| 設定 | 1 回の更新 (秒) | トークン/秒 | 何倍か | 最後の損失 |")
     print("| --- | --- | --- | --- | --- |")
     for name, seconds in times.items():

@@ -171,13 +171,28 @@ def demo(tmp_path_factory):
 
 def run_demo(copy):
     """リポジトリの写し copy で data/demo/run.sh を実行し、作業フォルダを返す。"""
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "out", "*cache*"))
-    (copy / ".venv").symlink_to(BIN.parent)
+    copy_repository(copy)
     result = run("env", f"PYTHONPATH={GUARD}", "bash", "data/demo/run.sh", cwd=copy)
     work = copy / "data/demo/out/seed-42"
     for name in ("stdout", "stderr"):
         (work / f"{name}.txt").write_text(getattr(result, name), encoding="utf-8")
     return work
+
+
+def copy_repository(copy):
+    """リポジトリの、手順を打つ前の写しを作る。.venv は、テストを動かしているもの。"""
+    left = ".git", ".venv", "out", "*cache*", "*-out", "result*.json", "last_run*"
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*left))
+    for path in (*copy.glob("quiz*.json"), *copy.glob("train-*.json")):
+        path.unlink()
+    (copy / ".venv").symlink_to(BIN.parent)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """リポジトリの写し。"""
+    copy_repository(tmp_path / "repo")
+    return tmp_path / "repo"
 
 
 def make_sentencepiece(folder, bos=True, **options):

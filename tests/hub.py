@@ -18,83 +18,92 @@ def hub(models, fault=None):
 
     fault は "401"、"slow" (答えない)、"cut" (重みを途中で切る)。
     """
-    asked = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-        def reply(self, status, body=b"", headers=(), promise=None):
-            self.send_response(status)
-            for name, value in [
-                ("Content-Length", str(promise or len(body))),
-                ("X-Repo-Commit", COMMIT),
-                *headers,
-            ]:
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "GET":
-                with suppress(OSError):  # 待ちきれずに切られた
-                    self.wfile.write(body)
-            self.close_connection = True
-
-        def do_GET(self):
-            path = unquote(self.path.partition("?")[0])
-            asked.append(path)
-            if fault == "slow":
-                time.sleep(3)  # 取得を待つのは 1 秒まで
-            name = next(
-                (name for name in models if path.startswith((f"/{name}/", f"/api/models/{name}"))),
-                None,
-            )
-            if fault == "401" or not name:  # 本物も、ないモデルには 401 を返す
-                return self.reply(
-                    401,
-                    b'{"error": "Invalid username or password."}',
-                    [("X-Error-Code", "RepoNotFound")],
-                )
-            files = {p.name: p for p in models[name].iterdir()}
-            if path.startswith("/api/"):
-                rows = [
-                    {"type": "file", "path": p.name, "size": p.stat().st_size, "oid": "0" * 40}
-                    for p in files.values()
-                ]
-                whole = {
-                    "id": name,
-                    "sha": COMMIT,
-                    "siblings": [{"rfilename": p} for p in files],
-                    "private": False,
-                    "tags": [],
-                }
-                return self.reply(
-                    200,
-                    json.dumps(rows if "/tree/" in path else whole).encode(),
-                    [("Content-Type", "application/json")],
-                )
-            file = files.get(path.rpartition("/")[2])
-            if not file:
-                return self.reply(404, headers=[("X-Error-Code", "EntryNotFound")])
-            body = file.read_bytes()
-            begin = int(
-                (self.headers.get("Range") or "bytes=0-")[6:].split("-")[0]
-            )  # 途中からの取得
-            half = (
-                len(body) // 2
-                if fault == "cut" and file.name.startswith(("model.", "pytorch_model"))
-                else None
-            )
-            headers = [
-                ("ETag", f'"{hashlib.sha256(body).hexdigest()}"'),
-                ("Accept-Ranges", "bytes"),
-            ]
-            self.reply(206 if begin else 200, body[begin:half], headers, promise=len(body) - begin)
-
-        do_HEAD = do_GET
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    # Handler は、つながるたびに作られる
+    settings = {"models": models, "fault": fault, "asked": []}
+    handler = type("Handler", (Hub,), settings)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", settings["asked"]
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """1 つの要求に答える。models、fault、asked は hub が決める。"""
+
+    def do_GET(self):
+        path = unquote(self.path.partition("?")[0])
+        self.asked.append(path)
+        if self.fault == "slow":
+            time.sleep(3)  # 取得を待つのは 1 秒まで
+
+        # 本物も、ないモデルには 401 を返す
+        name = self.model_of(path)
+        if self.fault == "401" or name is None:
+            body = b'{"error": "Invalid username or password."}'
+            self.reply(401, body, {"X-Error-Code": "RepoNotFound"})
+        elif path.startswith("/api/"):
+            self.reply_about(name, "/tree/" in path)
+        else:
+            self.reply_file(self.models[name] / path.rpartition("/")[2])
+
+    do_HEAD = do_GET
+
+    def model_of(self, path):
+        """path が求めるモデルの名前。なければ None。"""
+        for name in self.models:
+            if path.startswith((f"/{name}/", f"/api/models/{name}")):
+                return name
+        return None
+
+    def reply_about(self, name, as_tree):
+        """モデルのファイルの一覧 (as_tree) か、モデルの説明。"""
+        files = []
+        for path in self.models[name].iterdir():
+            size = path.stat().st_size
+            files.append({"type": "file", "path": path.name, "size": size, "oid": COMMIT})
+        siblings = [{"rfilename": file["path"]} for file in files]
+        about = {
+            "id": name,
+            "sha": COMMIT,
+            "siblings": siblings,
+            "private": False,
+            "tags": [],
+        }
+        body = json.dumps(files if as_tree else about).encode()
+        self.reply(200, body, {"Content-Type": "application/json"})
+
+    def reply_file(self, path):
+        """ファイルの中身。Range があれば、その途中から。"""
+        if not path.is_file():
+            self.reply(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
+        body = path.read_bytes()
+        mark = hashlib.sha256(body).hexdigest()
+        begin, _, _ = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
+        begin = int(begin)
+        promised = len(body) - begin
+
+        # 切れた取得: 約束した長さの、半分まで
+        if self.fault == "cut" and path.name.startswith(("model.", "pytorch_model")):
+            body = body[: len(body) // 2]
+        headers = {"ETag": f'"{mark}"', "Accept-Ranges": "bytes"}
+        self.reply(206 if begin else 200, body[begin:], headers, promised)
+
+    def reply(self, status, body, headers, promised=None):
+        """状態 status と headers と body を返す。promised は、body より長い長さを言うとき。"""
+        self.send_response(status)
+        self.send_header("Content-Length", str(promised or len(body)))
+        self.send_header("X-Repo-Commit", COMMIT)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            with suppress(OSError):  # 待ちきれずに切られた
+                self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *args):
+        """何も表示しない。"""

@@ -17,14 +17,17 @@ def code_cells(tag):
     return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", [])]
 
 
-def commands(cells):
-    """cells が端末に打つ行。"""
+def text_of(tag):
+    """tag の付いたセルの中身を、つないだもの。"""
+    return "\n".join(cell.source for cell in code_cells(tag))
+
+
+def commands(tag):
+    """tag の付いたセルが、端末に打つ行。"""
     found = []
-    for cell in cells:
-        if cell.source.startswith("%%bash\n"):
-            found += cell.source.splitlines()[1:]
-        else:
-            found += re.findall(r"^!(.*)", cell.source, re.M)
+    for line in text_of(tag).splitlines():
+        if line.startswith("!"):
+            found.append(line[1:])
     return found
 
 
@@ -33,19 +36,21 @@ def test_commands_are_those_of_readme():
     readme = blocks(ROOT / "README.md", "bash")
     first = readme.index("python convert_train.py")
     practice = readme.index("python convert_train.py data/demo/train_questions.json")
+    assert commands("demo") == readme[practice:]
+    assert commands("real") == readme[first:practice]
+
     fetch = blocks(ROOT / "data/README.md", "bash")
-    assert commands(code_cells("demo")) == readme[practice:]
-    assert commands(code_cells("real")) == fetch + readme[first:practice]
+    assert text_of("fetch").splitlines() == ["%%bash", *fetch]
+
     # 準備: ライブラリと、環境変数
-    assert commands(code_cells("colab"))[0] in readme
-    sources = [cell.source for cell in code_cells("demo")]
-    variables = re.findall(r"^%env (.*)", "\n".join(sources), re.M)
+    (install,) = commands("colab")
+    assert install in readme
+    variables = re.findall(r"^%env (.*)", text_of("demo"), re.M)
     assert f"export {' '.join(variables)}" in readme
 
 
-def test_demo_cells_run(demo):
+def test_demo_cells_run(demo, clone):
     """デモの学習は 2 度しない: 置いたアダプタを、手順3は「済んでいます」と言う。"""
-    clone = demo.parents[3]
     shutil.copytree(demo / "demo-qlora-out", clone / "demo-qlora-out")
     notebook = nbformat.v4.new_notebook(cells=code_cells("demo"))
     for cell in notebook.cells:
@@ -55,8 +60,10 @@ def test_demo_cells_run(demo):
     folder = {"metadata": {"path": str(clone / "docs")}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=folder).execute()
 
-    outputs = [output for cell in notebook.cells for output in cell.outputs]
-    shown = "".join(output.text for output in outputs)
+    shown = ""
+    for cell in notebook.cells:
+        for output in cell.outputs:
+            shown += output.text
     assert "demo-qlora-out の学習は済んでいます" in shown
     assert "エラー" not in shown
     # 回答と正誤は、data/demo/run.sh と同じ

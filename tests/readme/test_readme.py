@@ -28,18 +28,6 @@ def blocks(path, language="bash"):
     return [line for block in found for line in block.splitlines()]
 
 
-@pytest.fixture
-def clone(tmp_path):
-    """リポジトリの写し。.venv は、テストを動かしているもの。"""
-    copy = tmp_path / "repo"
-    left = ".git", ".venv", "out", "*cache*", "*-out", "result*.json", "last_run*"
-    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*left))
-    for path in (*copy.glob("quiz*.json"), *copy.glob("train-*.json")):
-        path.unlink()
-    (copy / ".venv").symlink_to(BIN.parent)
-    return copy
-
-
 def cut(source, target, n):
     """デモの source の初めの n 行を、target に書く。"""
     lines = (DEMO / source).read_text(encoding="utf-8").splitlines(keepends=True)
