@@ -1,5 +1,7 @@
 """選択肢の文字の確率 (--by-text): lm-evaluation-harness の acc と acc_norm と比べられる。"""
 
+import dataclasses
+
 import pytest
 import torch
 from conftest import DEMO, FAST, quiz_of, read, step
@@ -46,13 +48,16 @@ def test_agrees_with_lm_eval(name, shots, llama, work):
 def test_one_question_and_choices_of_one_token(tmp_path):
     """1 問だけでも、選択肢の数が違っても、まとめた計算は定義と同じ。"""
     questions = uneven_questions(tmp_path, 5)
-    questions[1] = type(questions[1])(questions[1].text, ("1", "2"), 0)
+    # デモのトークナイザでは、デモの選択肢はどれも同じ長さ
+    for i, choices in ((1, ("1", "2")), (3, ("クリオネ", "クリオネではないものの名前", "1"))):
+        questions[i] = dataclasses.replace(questions[i], choices=choices, label=0)
     solver = solver_of(random_model("gpt_neox"), questions, examples=[])
     plain = [solver.by_text.plainly(i) for i in range(5)]
     for indices in ([1], [3, 1, 0], range(5)):
         for i, sums in zip(indices, solver.by_text.together(indices)):
             assert sums == pytest.approx(plain[i], abs=1e-4)
-    assert [len(sums) for sums in plain] == [5, 2, 5, 5, 5]
+    assert [len(sums) for sums in plain] == [5, 2, 5, 3, 5]
+    assert len(set(map(len, solver.by_text.choices[3]))) > 1
 
 
 def test_result_of_by_text(work, tmp_path):
