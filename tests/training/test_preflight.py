@@ -59,6 +59,10 @@ CHECKS = {
         lambda base, yaml: edit(yaml, "modules: all-linear", "modules: [q_prj]"),
         "['q_prj'] には LoRA を付けられません",
     ),
+    "shape": (
+        lambda base, yaml: change_json(base / "config.json", num_key_value_heads=0),
+        "を読めません",
+    ),
     "quantized": (
         lambda base, yaml: change_json(
             base / "config.json", quantization_config={"quant_method": "mxfp4"}
