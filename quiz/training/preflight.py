@@ -244,7 +244,10 @@ def check_lora(yaml, model_config):
     how = attention(yaml, model_config)
     try:
         model = empty_model(model_config, yaml)
-    except (ValueError, ImportError) as e:
+    except ValueError as e:
+        # 合わない設定など、ほかの理由なら、読めないモデル
+        if "does not support" not in str(e):
+            raise
         raise WrongSetting(
             f"{base} では attn_implementation: {how} を使えません。eager にしてください。",
             "attn_implementation",

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import Gemma2Config, LlamaConfig
 
+from quiz.adapter import base_digest
 from quiz.model import attention, encode_prompts, load_tokenizer, precision
 
 
@@ -242,6 +243,14 @@ def test_adapter_replaced_after_training(change, llama_run, tmp_path):
     change(work / "llama-qlora-out")
     error = step_error("run_quiz", "--max-questions", "3", cwd=work)
     assert "学習の書いたものと違います" in error and not list(work.glob("result*"))
+
+
+def test_program_beside_the_weights_is_part_of_the_model(llama, tmp_path):
+    """trust_remote_code: true で動くプログラムが替わっても、別のモデルである。"""
+    base = shutil.copytree(llama, tmp_path / "base")
+    before = base_digest(base)
+    (base / "modeling.py").write_text("LAYERS = 2")
+    assert base_digest(base) != before == base_digest(llama)
 
 
 def test_end_token_changed_beside_the_base_model(llama, llama_run, tmp_path):

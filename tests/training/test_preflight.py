@@ -59,6 +59,7 @@ CHECKS = {
         lambda base, yaml: edit(yaml, "modules: all-linear", "modules: [q_prj]"),
         "['q_prj'] には LoRA を付けられません",
     ),
+    "shape": (another_kind("opt", hidden_size=66), "を読めません: embed_dim must be divisible"),
     "quantized": (
         lambda base, yaml: change_json(
             base / "config.json", quantization_config={"quant_method": "mxfp4"}
