@@ -429,3 +429,12 @@ def refused(work, **changes):
     with pytest.raises(SystemExit) as e:
         register(work, **changes)
     return str(e.value)
+
+
+def blocks(document, language):
+    """document の、language のコードブロックの行。行末の \\ で続く行は 1 行にする。"""
+    # ``` で切ると、奇数番目が「言語の名前と改行、中身」になる
+    pieces = re.split(r"^```", document.read_text(encoding="utf-8"), flags=re.M)[1::2]
+    named = [piece.partition("\n") for piece in pieces]
+    found = [code for name, _, code in named if name == language]
+    return "".join(found).replace("\\\n", " ").splitlines()

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 from accelerate.commands.launch import launch_command_parser
 from axolotl.utils.schemas.config import AxolotlInputConfig
-from conftest import ROOT, run, step
+from conftest import ROOT, blocks, run, step
 
 README = ROOT / "README.md"
 DOCUMENTS = [
@@ -39,15 +39,6 @@ def width(line):
     """画面での桁の数。"""
     wide = sum(unicodedata.east_asian_width(letter) in "FWA" for letter in line)
     return len(line) + wide
-
-
-def blocks(document, language):
-    """document の、language のコードブロックの行。行末の \\ で続く行は 1 行にする。"""
-    # ``` で切ると、奇数番目が「言語の名前と改行、中身」になる
-    pieces = re.split(r"^```", text_of(document), flags=re.M)[1::2]
-    named = [piece.partition("\n") for piece in pieces]
-    found = [code for name, _, code in named if name == language]
-    return "".join(found).replace("\\\n", " ").splitlines()
 
 
 def spans(document):

@@ -4,9 +4,8 @@ import re
 import shutil
 
 import nbformat
-from conftest import ROOT, read
+from conftest import ROOT, blocks, read
 from nbclient import NotebookClient
-from test_documents import blocks
 
 NOTEBOOK = ROOT / "docs/quiz.ipynb"
 
