@@ -32,7 +32,7 @@ FAMILIES = {
     "phi3": {"pad_token_id": 1},
     "qwen3": HEAD,
     "olmo2": {},
-    "smollm3": {},
+    "smollm3": {"pad_token_id": 1},
     "granite": {},
 }
 # 注意の値を抑えるモデルとトークナイザの違うもの、画像も読むモデル、混成
