@@ -15,7 +15,6 @@ import inspect
 from copy import copy, deepcopy
 
 import torch
-from axolotl.utils.collators import DataCollatorForSeq2Seq
 
 from quiz.training.rows import IGNORED
 
@@ -65,6 +64,8 @@ def positions(mask):
 
 def answers_only(trainer, model, yaml):
     """trainer が回答の logits だけを求めるようにする。できないモデルなら、何も変えない。"""
+    from axolotl.utils.collators import DataCollatorForSeq2Seq
+
     pad = trainer.data_collator
     if type(pad) is not DataCollatorForSeq2Seq or not can_keep_answers(model, yaml):
         return

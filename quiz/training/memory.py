@@ -6,7 +6,6 @@ import subprocess
 from dataclasses import dataclass
 
 from quiz.model import empty_model
-from quiz.training.answer_loss import can_keep_answers
 from quiz.training.yaml_check import WrongSetting
 
 GIB = 2**30
@@ -17,6 +16,10 @@ NF4_BYTES = 0.5 + (1 + 4 / 256) / 64
 TRAINED_BYTES = 16
 # logits の 1 個。半精度の値と勾配、損失を求める fp32 の値、その対数確率と勾配
 LOGIT_BYTES = 20
+# 線形層の入力と出力の 1 個。値と、勾配を求めるのに残す写しで、測ったものに合わせた
+VALUE_BYTES = {"cuda": 4, "cpu": 10.5}
+# CPU では、計算に使うライブラリ自身の分も同じメモリに入る (GiB)
+CPU_OVERHEAD = 0.2
 # LoRA が、1 層の計算のあいだに持つ fp32 の入力の数
 LORA_COPIES = 8
 # 行の長さをそろえる単位の、Axolotl の既定 (YAML の pad_to_multiple_of)
@@ -79,6 +82,8 @@ def estimate(model_config, yaml, length, answer_length, device="cuda"):
     """
     import torch
 
+    from quiz.training.answer_loss import can_keep_answers
+
     # アダプタが付き、量子化されるのは、出力のほかの線形層
     model = empty_model(model_config, yaml)
     head = model.get_output_embeddings()
@@ -106,7 +111,9 @@ def estimate(model_config, yaml, length, answer_length, device="cuda"):
     # 線形層の入力と出力。勾配チェックポイントなら、各層の入力と、計算し直す 1 層の分だけ
     layers = model_config.num_hidden_layers
     recomputed = layers * model_config.hidden_size + width / layers
-    per_value = 2 * computed_bytes * tokens
+    per_value = VALUE_BYTES[device] * tokens
+    if device == "cpu":
+        always += CPU_OVERHEAD * GIB
     n_parameters = sum(p.numel() for p in model.parameters())
     return Needs(
         n_parameters, (always + per_value * width) / GIB, (always + per_value * recomputed) / GIB

@@ -123,7 +123,8 @@ class Plugin(BasePlugin):
         config = cfg.to_dict()
         lora = deepcopy(model.peft_config["default"])
         lora.lora_dropout = 0.0
-        asked = get_peft_model(empty_model(read_model_config(cfg.base_model, config), config), lora)
+        asked = empty_model(read_model_config(cfg.base_model, config), config)
+        asked = get_peft_model(asked, lora, low_cpu_mem_usage=True)
 
         different = shapes_of(model).items() ^ shapes_of(asked).items()
         if different:
