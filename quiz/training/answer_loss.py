@@ -47,7 +47,7 @@ class AnswerCollator:
         input_ids、attention_mask、position_ids は (B, T)、labels は (B, logits_to_keep)。
         """
         batch = self.pad(rows)
-        # 最後の列の logits は、行の次のトークンのものなので、損失には 1 列余分に要る
+        # 回答の最初のトークンは、その 1 つ前の列の logits が言い当てる。だから 1 列余分に求める
         answer_lengths = (batch["labels"] != IGNORED).sum(dim=1)
         keep = answer_lengths.max().item() + 1
         batch["labels"] = batch["labels"][:, -keep:]

@@ -108,7 +108,8 @@ def estimate(model_config, yaml, length, answer_length, device="cuda"):
     always = weights + adapter + LOGIT_BYTES * model_config.vocab_size * logit_tokens
     always += 4 * LORA_COPIES * model_config.hidden_size * tokens
 
-    # 線形層の入力と出力。勾配チェックポイントなら、各層の入力と、計算し直す 1 層の分だけ
+    # 線形層の入力と出力の数。勾配チェックポイントなら、どの層も入力 (hidden_size 個) だけを持ち、
+    # 中の値は、計算し直す 1 層の分だけを持つ
     layers = model_config.num_hidden_layers
     recomputed = layers * model_config.hidden_size + width / layers
     per_value = VALUE_BYTES[device] * tokens

@@ -218,7 +218,7 @@ def check_followed(config):
     # 断る設定と、その理由
     changing = names_of(ModelInputConfig, RemappedParameters, ReLoRAConfig, LISAConfig)
     unfollowed = "手順4が同じモデルを同じように読めず、学習したものに問えなくなります"
-    reasons = dict.fromkeys(changing - HARMLESS_FOR_MODEL | NOT_FOLLOWED, unfollowed)
+    reasons = dict.fromkeys((changing - HARMLESS_FOR_MODEL) | NOT_FOLLOWED, unfollowed)
     reasons |= dict.fromkeys(OLD_ATTENTION, "古い書き方です。代わりは attn_implementation です")
     reasons |= dict.fromkeys(RESUMING, "続きからは、何もしなくても始まります")
 
