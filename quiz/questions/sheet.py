@@ -20,7 +20,7 @@ from quiz.files import fail
 from quiz.questions.characters import loosely, one_line
 from quiz.questions.published import LETTERS, from_published, listed_choices
 from quiz.questions.source_row import FORMAT, SourceRow
-from quiz.questions.suspicious import ADVICE, notice
+from quiz.questions.suspicious import ADVICE, DAMAGED, ODDITIES, notice
 
 # 列の種類と、その見出し (全角と半角、大文字と小文字、空白の違いは問わない)
 HEADERS = (
@@ -92,7 +92,10 @@ def has_titles(text):
 def read_sheet(path, text):
     """表の問題を SourceRow のリストで返す。間違いは、行を言って終わる。"""
     if not has_titles(text):
-        return [read_lettered(where, cells) for where, cells in read_lines(path, text, ",")]
+        lines = read_lines(path, text, ",")
+        rows = [read_lettered(place, cells) for place, cells in lines]
+        notice(rows, [DAMAGED])
+        return rows
 
     # 区切りは、見出しの行にいちばん多い記号
     delimiter = max(",\t;", key=first_line(text).count)
@@ -102,10 +105,12 @@ def read_sheet(path, text):
         check_swallowed(place, cells, delimiter, len(header) - 1)
     titles = list(map(one_line, header))
     if listed_choices(dict.fromkeys(titles)):
-        return [read_titled(place, titles, cells) for place, cells in lines[1:]]
+        rows = [read_titled(place, titles, cells) for place, cells in lines[1:]]
+        notice(rows, [DAMAGED])
+        return rows
     parts = read_header(where, header)
     rows = [read_cells(place, parts, cells) for place, cells in lines[1:]]
-    notice(rows)
+    notice(rows, ODDITIES)
     return rows
 
 

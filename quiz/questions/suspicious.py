@@ -45,10 +45,10 @@ def has_equal_choices(row):
 
 
 def answers_by_mark(row):
-    """正解が、文字ではなく番号や記号らしいか: 誤答に、数も 1 文字のものもない。"""
+    """正解が、文字ではなく番号や記号らしいか: 誤答に、数だけのものも 1 文字のものもない。"""
     answer, *wrong = map(loosely, row.candidates)
-    return bool(re.fullmatch(MARK, answer)) and not any(
-        len(text) == 1 or re.search(r"\d", text) for text in wrong)
+    short = re.compile(r".|\d+")
+    return bool(re.fullmatch(MARK, answer)) and not any(map(short.fullmatch, wrong))
 
 
 def has_wrong_answers_in_one(row):
@@ -60,18 +60,19 @@ def has_wrong_answers_in_one(row):
 
 # 書き間違いかもしれないもの: 見分け方、知らせること、ほとんどの問題がそうなら間違いか。
 # そういう問題かもしれないので、数問なら読む
+DAMAGED = (looks_damaged, "日付や表計算のエラーの形の選択肢があります。"
+           "表計算に直されたものでないか確かめてください", False)
 ODDITIES = (
-    (looks_damaged, "日付や表計算のエラーの形の選択肢があります。"
-     "表計算に直されたものでないか確かめてください", False),
+    DAMAGED,
     (has_equal_choices, "同じ選択肢があるので、1 つにします", False),
     (answers_by_mark, "正解が文字ではなく、番号や記号のようです", True),
     (has_wrong_answers_in_one, "1 つのセルに、いくつもの誤答があるようです", True),
 )
 
 
-def notice(rows):
+def notice(rows, oddities):
     """書き間違いかもしれない問題の数を知らせる。ほとんどの問題がそうなら、終わる。"""
-    for odd, what, is_mistake in ODDITIES:
+    for odd, what, is_mistake in oddities:
         places = [row.where for row in rows if odd(row)]
         if is_mistake and 2 * len(places) > len(rows):
             fail(f"{places[0]}: {len(rows)} 問のうち {len(places)} 問は、{what}。{ADVICE}")

@@ -25,7 +25,7 @@ def test_answer_by_number(answer):
     [
         ("2", "3", "4", "5"),
         ("8", "16", "32", "64"),
-        ("2", "3 つ", "いくつも", "ない"),
+        ("2", "3", "いくつも", "ない"),
         ("B", "A", "AB", "O"),
         ("C", "H", "酸素", "窒素"),
         ("イ", "ロ", "ハ", "ニ"),
@@ -37,6 +37,14 @@ def test_answer_by_number(answer):
 def test_answers_that_are_numbers(candidates):
     """番号や記号を問う問題。"""
     assert not answers_by_mark(row(*candidates))
+
+
+@pytest.mark.parametrize(
+    "wrong", [("1853年", "1868年", "1889年"), ("1 回", "2 回", "3 回"), ("O₂", "CO₂", "H₂O")]
+)
+def test_digits_in_wrong_answers_do_not_excuse(wrong):
+    """数字の混ざった誤答があっても、正解の「2」は番号。"""
+    assert answers_by_mark(row("2", *wrong))
 
 
 @pytest.mark.parametrize("mark", ["、", "，", ",", "､", "; ", "；", "/", "／"])
@@ -82,3 +90,22 @@ def test_wrong_answers_on_lines_of_one_cell(tmp_path):
     path.write_text(HEADER + '山は?,富士山,"北岳\n(南アルプス)",槍,\n', encoding="utf-8")
     step("convert_eval", "a.csv", cwd=tmp_path)
     assert "北岳 (南アルプス)\n" in read(tmp_path / "quiz.json")[0]["input"]
+
+
+TITLES = "question,choice_1,choice_2,choice_3,choice_4,answer\n"
+
+
+@pytest.mark.parametrize(
+    "text, line",
+    [
+        (TITLES + "山は?,北岳,富士山,槍,立山,2\nスコアは?,3月1日,2-0,1-0,4-4,1\n", 3),
+        (TITLES + "山は?,#REF!,富士山,槍,立山,2\n", 2),
+        ("山は?,北岳,富士山,槍,#N/A,B\nスコアは?,あ,い,う,え,C\n", 1),
+        ("山は?,北岳,富士山,槍,立山,B\nスコアは?,2-0,2024/3/1,1-0,4-4,C\n", 2),
+    ],
+)
+def test_damaged_cells_of_a_published_table(text, line, tmp_path):
+    """公開の問題集の形の表も、表計算に壊されていれば断る。"""
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    error = step_error("convert_eval", "a.csv", cwd=tmp_path)
+    assert f"a.csv:{line}: 「" in error and "表計算が直した日付か" in error
