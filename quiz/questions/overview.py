@@ -59,6 +59,13 @@ def about_labels(questions, guessed):
     if most > guessed + 4 * deviation:
         yield (f"注意: {most} 問は、正解が {label} 番です (偏りがなければ {guessed:.0f} 問ほど)。"
                "問題を知らなくても、位置だけで当てられます。")
+    # 1 から数えた正解を 0 から (か、その逆に) 読めば、端の選択肢が正解の問題がない。
+    # どの位置にも 10 問ずつあるはずの数の問題で、くじでそうなることは 1 万回に 1 回ほど
+    from_last = Counter(len(q.choices) - q.label for q in questions)
+    if guessed > 10 and not (labels[0] and from_last[1]):
+        yield ("注意: 最初か最後の選択肢が正解の問題が、1 問もありません。正解の番号を 0 と 1 の"
+               "どちらから数えるかが、元のファイルと合っているか確かめてください "
+               "(docs/own_questions.md)。")
 
 
 def about_hints(questions, guessed):

@@ -28,13 +28,18 @@ class SourceRow:
     def extra(self):
         """quiz.json と結果に書き添える qid と genre (1 行の文字列)。ないものは入れない。"""
         given = {"qid": self.qid, "genre": one_line(str(self.genre))}
-        return {key: value for key, value in given.items() if loosely(str(value)) not in NOTHING}
+        return {key: value for key, value in given.items() if is_given(value)}
+
+
+def is_given(value):
+    """値があるか (NOTHING でないか)。"""
+    return loosely(str(value)) not in NOTHING
 
 
 def required_text(where, key, text):
     """key の値 text を 1 行にして返す。空でない文字列でなければ、その場所を言って終わる。"""
     # 数の 0 も、文字列ではない
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or not one_line(text):
         fail(f"{where}: {key} に、空でない文字列がありません (今は {str(text)[:20]}。"
              f'数や null も " で囲みます)。{FORMAT}')
     return one_line(text)

@@ -58,6 +58,16 @@ def test_chance_is_not_said(labels, n_choices):
     assert "注意" not in shown(questions_with(labels, n_choices))
 
 
+@pytest.mark.parametrize("labels", [[1, 2, 3, 4] * 20, [0, 1, 2, 3] * 20])
+def test_answers_counted_from_the_other_number_are_said(labels):
+    """正解の番号の数え始めを取り違えると、端の選択肢が正解の問題がない。"""
+    said = "最初か最後の選択肢が正解の問題が、1 問もありません"
+    assert said in shown(questions_with(labels))
+    # 1 問でもあるか、数問だけなら、言わない
+    assert said not in shown(questions_with([*labels, 0, 4]))
+    assert said not in shown(questions_with(labels[:20]))
+
+
 def test_demo_is_not_warned(tmp_path):
     for name in ("train", "dev1", "dev2"):
         for seed in range(2):

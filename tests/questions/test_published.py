@@ -98,6 +98,16 @@ def test_published_record(name, tmp_path):
     assert row["output"] == f"{label}: {TEXTS[label]}"
 
 
+@pytest.mark.parametrize("nothing", [None, float("nan"), ""])
+def test_the_first_item_with_a_value_counts(nothing, tmp_path):
+    """空の項目は、ないのと同じ。正解の項目がいくつあっても、同じ選択肢なら読む。"""
+    empty = {"qid": nothing, "genre": nothing, "label": nothing}
+    given = {"id": "z", "category": "風土", "answer_index": 1, "answerKey": "B", "answer": "海の底"}
+    write_rows(tmp_path / "a.json", BASE | NUMBERED | empty | given)
+    (row,) = converted(tmp_path, "a.json")
+    assert (row["output"], row["qid"], row["genre"]) == ("1: 海の底", "z", "風土")
+
+
 JMMLU = (
     "春に咲くのは?,桜,菊,萩,椿,A\n"
     '"次の文を読め。\nfor (i = 0; i < 3; i++) a(1, 2, 3, 4, 5);\nI. 正, II. 誤"'
@@ -144,6 +154,8 @@ REFUSED = {
     "MMLU true": (BASE | {"choices": TEXTS, "answer": True}, ["answer が", "今は True"]),
     "MMLU without choices": (BASE | {"choices": [], "answer": 0}, ["answer が", "今は 0"]),
     "a number as a choice": (BASE | {"choices": ["1", 2], "answer": 0}, ["choices に", "今は 2"]),
+    "a choice that is not seen": (
+        BASE | {"choices": ["あ", "\x00"], "answer": 0}, ["choices に、空でない"]),
     # 正解を伏せた、CommonsenseQA の test
     "CommonsenseQA without answers": (
         BASE | {"choices": CHOICES, "answerKey": ""}, ["answerKey が、A から D の", "今は )"]),
@@ -153,6 +165,16 @@ REFUSED = {
     "letters and texts differ in number": (
         BASE | {"choices": {"label": ["A"], "text": TEXTS}, "answerKey": "A"},
         ["読める形ではありません", "項目は question、choices、answerKey"]),
+    # 正解の項目が 2 つあって、食い違うもの
+    "JamC-QA and JCommonsenseQA": (
+        BASE | NUMBERED | {"label": 0, "answer_index": 2}, ["label の 0 と、answer_index の 2 は"]),
+    "MMLU and a letter": (
+        BASE | {"choices": TEXTS, "answer": 0, "answerKey": "C"},
+        ["answer の 0 と、answerKey の C"]),
+    "abc and a place from zero": (
+        BASE | FROM_ONE | {"answer": 2, "answer_index": 2}, ["answer の 2 と、answer_index の 2"]),
+    "JCommonsenseQA and a text": (
+        BASE | NUMBERED | {"label": 0, "answer": "地下"}, ["label の 0 と、answer の 地下"]),
     "no question": (NUMBERED | {"answer_index": 0}, ["question に", "None"]),
     # 知らない形は、何があったかを言う
     "options": (
