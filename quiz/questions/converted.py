@@ -53,7 +53,9 @@ def read_converted(path, todo):
             question = read_question(record)
         except (LookupError, ValueError, TypeError, AttributeError) as e:
             fail(f"{path}:{line}: 変換した問題として読めません ({e})。{todo}")
-        # 手で直したファイルで、正解が 2 つになっていないか
+        # 手で直したファイルで、空の選択肢や、2 つの正解ができていないか
+        if not all(map(str.strip, question.choices)):
+            fail(f"{path}:{line}: 空の選択肢があります。{todo}")
         choices = list(map(normalize, question.choices))
         if choices.count(choices[question.label]) > 1:
             fail(f"{path}:{line}: 正解と同じ選択肢があります ({question.answer})。{todo}")

@@ -134,3 +134,12 @@ def test_two_right_answers_are_refused(answer, twin, tmp_path):
     path.write_text(f"{json.dumps(good)}\n{json.dumps(bad)}")
     with pytest.raises(SystemExit, match="quiz.json:2: 正解と同じ選択肢があります"):
         read_quiz([path])
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_choice_is_refused(empty, tmp_path):
+    """手で直した quiz.json の空の選択肢。1 文字あたりの確率 (--by-text) が決まらない。"""
+    path = tmp_path / "quiz.json"
+    path.write_text(json.dumps([eval_record(Question("1?", ("あ", empty, "う"), 0))]))
+    with pytest.raises(SystemExit, match="quiz.json:1: 空の選択肢があります"):
+        read_quiz([path])
