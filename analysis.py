@@ -48,6 +48,9 @@ def main():
     if with_tables or args.plot:
         tables = make_tables(rows)
 
+    # 文にできないものがあれば、ファイルを書く前に終わる
+    taught_text = taught_report(results) if args.taught else ""
+
     # ファイルを書いてから、表示する
     if args.plot:
         suffix = Path(args.plot).suffix[1:]
@@ -58,7 +61,7 @@ def main():
     if with_tables:
         print(markdown(tables, bool(args.table or results), args.published), end="")
     if args.taught:
-        print_taught(results)
+        print(taught_text)
     for result in results:
         if args.errors:
             print(mistakes(result))
@@ -70,15 +73,15 @@ def main():
         fail("読めない結果がありました (上の注意)。")
 
 
-def print_taught(results):
-    """学習が教えたものを、学習したモデルごとに表示する。"""
+def taught_report(results):
+    """学習が教えたものの表と文。学習したモデルごと。"""
     cases = find_cases(results)
     if not cases:
         fail(
             "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
             "ください: python run_quiz.py --base --by-text と python run_quiz.py"
         )
-    print(report(cases))
+    return report(cases, results)
 
 
 def save(path, content):

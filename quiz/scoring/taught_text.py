@@ -33,6 +33,7 @@ KNOWLEDGE = (
     "ですが、知識が消えたとは言えません (番号で選ぶ形が身についていないだけかもしれません)。",
 )
 NOT_ASKED = "知識が増えたか。学習前に、文字でも例つきでも聞いていません (番号で選べないだけかも)。"
+UNUSED = "使わなかった結果 (別のモデル、別の問題、段にない聞き方か、同じ段の結果がほかにある)"
 NOTE = """\
 差は、同じ問題での差 (この段 - 前の段)。区間は、正解率が Wilson、差が Bonett と Price。
 学習前の聞き方: 番号の確率 (書式を守れなくてよい)、順の平均 (番号の偏りをならす)、例つき (書式を
@@ -42,16 +43,19 @@ NOTE = """\
 """
 
 
-def report(cases):
-    """Case のリストから、それぞれの表と文を、Markdown の文字列で返す。"""
+def report(cases, results):
+    """Case のリストから、それぞれの表と文を、Markdown の文字列で返す。results は読んだすべて。"""
     lines = []
+    unused = {result.path: f"- {result.name}" for result in results}
     for case in cases:
         steps = steps_of(case)
         first, *_ = case.results.values()
         lines.append(f"### 学習が教えたもの: {first.name} (同じ {steps[0].n} 問)\n")
         lines += grid(STEPS, [step_line(case, step) for step in steps])
         lines += part_lines(case) + conclusions(case, steps) + missing(case, steps) + [""]
-    return "\n".join([*lines, NOTE])
+        for result in case.results.values():
+            unused.pop(result.path, None)
+    return "\n".join([*lines, *below([UNUSED], unused.values()), NOTE])
 
 
 def step_line(case, step):
