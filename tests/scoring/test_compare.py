@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT, step, step_error
+from conftest import ROOT, read, step, step_error
 from samples import (
     SETTINGS,
     record,
@@ -444,3 +444,15 @@ def test_base_is_the_one_asked_in_the_same_way(tmp_path):
     (tmp_path / "result-base.json").unlink()
     table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
     assert table["result"]["vs base"].startswith("+12 -0 ")
+
+
+def test_seeds_asked_in_two_ways_are_not_averaged(tmp_path):
+    """例を見せた (--shots) 結果は、例のない結果の平均に入らず、代わりにもならない。"""
+    for seed in (1, 2):
+        trained(tmp_path / f"result-{seed}.json", seed, [1, 1, 0, 0])
+    *rows, summary = read(tmp_path / "result-1.json")
+    for row in rows:
+        row["output"] = row["correct_answer"]
+    write_result(tmp_path / "result-1-shots4.json", rows, **summary | {"shots": 4})
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "| result-1、result-2 | 1, 2 | 4 | 0.5000 | 0.0000 |" in out
