@@ -5,6 +5,7 @@
 切り出し方が今と違うので、そのとき読み取った番号 (out_str) を使う。
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,14 +213,17 @@ def grade(record):
     if label == UNREAD or (lines and correct not in lines):
         raise ValueError("correct_answer が、選択肢のどれでもありません")
 
-    # 番号の確率。正解の番号の分もあり、どれも確率らしい値のはず
+    # 番号の確率。選択肢ごとに 1 つで、どれも確率らしい値のはず
     probs = record.get("choice_probs")
-    if probs is not None and not (label < len(probs) and all(0 <= p < 2 for p in probs)):
-        raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
-    # 文字の対数確率。選択肢ごとに 1 つ
+    if probs is not None:
+        n = len(lines) or max(label + 1, len(probs))
+        if [0 <= p < 2 for p in probs] != [True] * n:
+            raise ValueError("choice_probs が、選択肢ごとの確率のリストではありません")
+    # 文字の対数確率。選択肢ごとに 1 つ。どれも -Infinity では、選べない
     log_probs = record.get("text_log_probs") or None
-    if log_probs and [p < 1 for p in log_probs] != [True] * len(lines):
-        raise ValueError("text_log_probs が、選択肢ごとの対数確率のリストではありません")
+    if log_probs:
+        if [p < 1 for p in log_probs] != [True] * len(lines) or max(log_probs) == -math.inf:
+            raise ValueError("text_log_probs が、選択肢ごとの対数確率のリストではありません")
 
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る
     output = record["output"]

@@ -72,6 +72,8 @@ def test_errors_in_one_record(tmp_path):
         {"choice_probs": []},
         {"choice_probs": [1, "x"]},
         {"choice_probs": [float("nan")] * 4},
+        {"choice_probs": [0.1, 0.2, 0.6]},
+        {"choice_probs": [0.1, 0.2, 0.6, 0.1, 0.1]},
         {"correct_answer": "9: ロ"},
         {"correct_answer": None},
         {"output": None},

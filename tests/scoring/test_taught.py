@@ -254,7 +254,10 @@ def test_nothing_to_show(tmp_path):
     assert "run_quiz.py --base --by-text" in error and not (tmp_path / "page.html").exists()
 
 
-@pytest.mark.parametrize("log_probs", [[-1], [-1, -2, -3, 1], [-1, -2, -3, float("nan")], "----"])
+@pytest.mark.parametrize(
+    "log_probs",
+    [[-1], [-1, -2, -3, 1], [-1, -2, -3, float("nan")], "----", [-float("inf")] * 4],
+)
 def test_log_probs_that_cannot_be(log_probs, tmp_path):
     solved(tmp_path / "result.json", [1])
     records = read(tmp_path / "result.json")
