@@ -206,7 +206,7 @@ def grade(record):
     # 問題と正解
     choices = record.get("input") or ""
     lines = tuple(filter(None, choices.split("\n")))
-    places = {read_choice(line): k for k, line in enumerate(lines)}
+    texts = [read_choice(line) for line in lines]
     shown = record.get("prompt") or record["instruction"] + choices
     correct = record["correct_answer"]
     label = number(read_label(correct))
@@ -227,7 +227,14 @@ def grade(record):
 
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る
     output = record["output"]
-    answered = number(read_label(output, places) if probs else record["out_str"])
+    answered = number(read_label(output, texts) if probs else record["out_str"])
+    said = None
+    text = read_choice(output)
+    if text in texts:
+        said = texts.index(text)
+    # 同じ文字の選択肢が 2 つあれば、答えた番号の方
+    if texts[answered : answered + 1] == [text]:
+        said = answered
     # 2024 年版の形では、ない項目もある
     seconds = record.get("seconds")
     return GradedAnswer(
@@ -241,7 +248,7 @@ def grade(record):
         label=label,
         output=output,
         answered=answered,
-        said=places.get(read_choice(output)),
+        said=said,
         hit=answered == label,
         probs=probs,
         seconds=seconds and float(seconds),
