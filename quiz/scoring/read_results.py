@@ -164,17 +164,25 @@ def read_result(path):
     # 書いてある採点は使わない
     answers, regraded = grade_all(path, rows)
 
-    # 手で切り貼りして、記録が欠けたものは、点数にしない
-    written = summary.get("num_questions", len(answers))
-    if written != len(answers):
-        fail(f"{path}: 記録が {len(answers)} 件で、書いたときの {written} 件と違います。{REDO}")
+    # 手で切り貼りして、記録が欠けたか、重なったものは、点数にしない
+    if not summary:
+        fail(f"{path}: 最後の要素 (elapsed_time) がないので、途中で切れています。{REDO}")
+    written = summary.get("num_questions", len(rows))
+    if written != len(rows):
+        fail(f"{path}: 記録が {len(rows)} 件で、書いたときの {written} 件と違います。{REDO}")
+    numbers = {str(record["ID"]) for _, record in rows if "ID" in record}
+    if numbers and len(numbers) != len(rows):
+        fail(f"{path}: ID のない記録か、ID の同じ記録があります。{REDO}")
+    if len({(a.probs is None, a.text_log_probs is None) for a in answers}) > 1:
+        fail(f"{path}: choice_probs か text_log_probs のない記録があります。{REDO}")
+
     # --rotations の結果は、1 問に 1 つの答えにまとめる
     name = path.removesuffix(".json")
     if summary.get("name"):
         name = f"{one_line(summary['name'])} ({name})"
     groups = rotations.group(answers)
     if groups is None:
-        fail(f"{path}: 選択肢の順を変えた記録が欠けています。{REDO}")
+        fail(f"{path}: 選択肢の順を変えた記録が、欠けているか、混じっています。{REDO}")
     if groups:
         answers = [rotations.collapse(group) for group in groups]
         name += " (順の平均)"

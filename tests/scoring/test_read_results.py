@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from conftest import step, step_error
+from conftest import read, step, step_error
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import record, solved, table_of, write_result
@@ -141,9 +141,27 @@ def test_old_result_with_a_choice_read_as_a_label_is_graded_again(tmp_path):
     assert "採点し直しました" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        (lambda rows: rows.pop(), "最後の要素 (elapsed_time) がない"),
+        (lambda rows: rows.insert(1, rows[0]), "ID の同じ記録"),
+        (lambda rows: rows[1].pop("ID"), "ID のない記録"),
+        (lambda rows: rows[1].pop("choice_probs"), "choice_probs か text_log_probs のない記録"),
+    ],
+)
+def test_incomplete_or_doubled_result(change, why, tmp_path):
+    """途中で切れたり、記録が重なったり、項目の欠けた記録の混じる結果は、点数にしない。"""
+    solved(tmp_path / "result.json", [1, 0, 1])
+    rows = read(tmp_path / "result.json")
+    change(rows)
+    (tmp_path / "result.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert why in step_error("analysis", cwd=tmp_path)
+
+
 def test_edited_hit_is_not_believed(tmp_path):
     """hit を書き換えても、回答と正解から採点し直し、そう言う。"""
-    records = [record(False) for _ in range(5)]
+    records = [record(False) | {"ID": i} for i in range(5)]
     records[3]["hit"] = True
     text = json.dumps([*records, {"elapsed_time": 1}], ensure_ascii=False, indent=1)
     (tmp_path / "result.json").write_text(text, encoding="utf-8")
