@@ -5,7 +5,7 @@ import shlex
 from quiz.scoring.rows import mean
 from quiz.scoring.statistics import paired
 from quiz.scoring.taught import BY_NUMBER, TEXT, known_before, seen_answers, steps_of
-from quiz.scoring.text import below, ends, grid, line, show, with_interval
+from quiz.scoring.text import below, ends, grid, line, percent, show, with_interval
 
 STEPS = "| 段 | 正解率 | 95% CI | 前の段との差 | 差の 95% CI | 結果 (その問題の数) |"
 PARTS = "| 問題 | n | 学習前 番号の確率 | 学習後 生成 | その 95% CI | 学習後 確信度の平均 |"
@@ -29,8 +29,12 @@ CHOOSING = (
 )
 KNOWLEDGE = (
     "ですが、増えたのが知識かは分かりません (学習前に当たらない問題も、知らないとは限りません)。",
-    "なので、知識が増えたとは言えません (学習前も、聞き方を変えればここまで選べました)。",
+    "なので、知識が増えたとは言えません (学習前の別の聞き方と、この問題の数では区別できません)。",
     "ですが、知識が消えたとは言えません (番号で選ぶ形が身についていないだけかもしれません)。",
+)
+NOT_SEPARATED = (
+    "学習が教えたのが書式だけか、番号で選ぶこともかは、分けられません "
+    "(学習前の番号の確率の記録がない)。"
 )
 NOT_ASKED = "知識が増えたか。学習前に、文字でも例つきでも聞いていません (番号で選べないだけかも)。"
 UNUSED = "使わなかった結果 (別のモデル、別の問題、段にない聞き方か、同じ段の結果がほかにある)"
@@ -92,11 +96,19 @@ def conclusions(case, steps):
         return []
     # 書式と選び方: 学習前に、番号で聞いた段と比べる
     lines = []
-    chance = mean(case.answers["tuned"], "chance") or 0
-    if tuned[0].interval.low <= chance:
-        lines += ["", f"意味: {tuned[0].name} は当てずっぽう ({chance:.2f}) と区別できません。"]
-    elif by_number:
+    chance = mean(case.answers["tuned"], "chance")
+    low, high = tuned[0].interval
+    if chance is not None and low <= chance:
+        found = "と区別できません。"
+        if high < chance:
+            unread = percent(mean(case.answers["tuned"], "unread"))
+            found = f"より低い (番号を読み取れない回答が {unread})。"
+        lines += ["", f"意味: {tuned[0].name} は当てずっぽう ({chance:.2f}) {found}"]
+    elif by_number[1:]:
         lines += ["", f"意味: {verdict(tuned[0], by_number, CHOOSING)}"]
+    elif by_number:
+        # 生成だけでは、書式を守れないのか、選べないのか分からない
+        lines += ["", f"意味: {NOT_SEPARATED}"]
     # 知識: 番号で選べなくてもよい聞き方と比べる
     unknown = NOT_ASKED
     if knew:
