@@ -191,7 +191,8 @@ def warn(results, problems):
                 f"(ほかに {len(lines) - 1} 件)。回答と正解から採点し直しました。"
             )
         # かかった秒まで同じ結果は、解き直したものではない
-        same = first.setdefault(hash(repr(result.answers)), result)
+        whole = (result.model, result.seconds, result.answers)
+        same = first.setdefault(hash(repr(whole)), result)
         if same is not result:
             notes.append(f"{result.path}: 回答も、かかった秒も、{same.path} と同じです (写し)。")
     for part in unfinished():

@@ -153,10 +153,10 @@ def same_training(row):
     """種のほかが同じ学習の、同じ解き方の行なら、等しくなるもの。分からなければ None。"""
     # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
     training = row.result.training
-    if not training.get("train_files"):
+    if not training.get("train_files") or training["seed"] is None:
         return None
     settings = training["settings"] | dict.fromkeys(SEED_AND_HARMLESS)
     # 学習した問題は、ファイルの名前ではなく、中身で比べる。途中で止めたものは、別の学習
-    contents = sorted(training["train_files"].values())
+    contents = sorted(map(str, training["train_files"].values()))
     what = [row.result.model, row.result.way, settings, contents, training["steps_done"]]
     return json.dumps(what, sort_keys=True)

@@ -16,6 +16,19 @@ from quiz.questions.converted import kind_of
 from quiz.scoring import rotations
 
 REDO = "手順4をやり直してください: python run_quiz.py"
+# 項目の型。なくてもよいが、あれば、この型のはず
+RECORD = {
+    "instruction": str,
+    "input": str,
+    "prompt": str,
+    "question": str,
+    "correct_answer": str,
+    "output": str,
+    "rotation": int,
+}
+SUMMARY = {"quiz": list, "model": str, "shots": int, "training": dict}
+TRAINING = {"seed": int, "train_files": dict, "settings": dict}
+RECORDED = {"seed", "questions", "steps_done", "settings"}  # train_files があれば、これらもある
 UNREAD = -1  # 番号を読み取れない回答の番号
 
 
@@ -115,7 +128,8 @@ class Result:
     def seconds(self):
         """かかった秒。数でなければ None。"""
         elapsed = self.summary.get("elapsed_time")
-        return elapsed if isinstance(elapsed, int | float) else None
+        # NaN は、0 以上でない
+        return elapsed if isinstance(elapsed, int | float) and elapsed >= 0 else None
 
     @property
     def training(self):
@@ -163,6 +177,10 @@ def read_result(path):
         fail(f"{path}:{line}: {kind}ファイルです (hit のある記録がない)。{REDO}")
     # 書いてある採点は使わない
     answers, regraded = grade_all(path, rows)
+    try:
+        check_summary(summary)
+    except ValueError as e:
+        fail(f"{path}: 最後の要素を読めません ({e})。{REDO}")
 
     # 手で切り貼りして、記録が欠けたか、重なったものは、点数にしない
     if not summary:
@@ -188,8 +206,26 @@ def read_result(path):
         name += " (順の平均)"
 
     # いくつかのファイルを解いた結果なら、名前をつなぐ
-    quiz = "+".join(Path(quiz).stem for quiz in summary.get("quiz") or []) or "-"
+    quiz = "+".join(one_line(Path(quiz).stem) for quiz in summary.get("quiz") or []) or "-"
     return Result(path, name, quiz, answers, groups, summary, regraded)
+
+
+def check_summary(summary):
+    """最後の要素の項目の型を調べる。おかしければ ValueError。"""
+    check_types(summary, SUMMARY)
+    if not all(isinstance(quiz, str) for quiz in summary.get("quiz") or []):
+        raise ValueError("quiz の型が違います")
+    training = summary.get("training") or {}
+    check_types(training, TRAINING)
+    if training.get("train_files") and not training.keys() >= RECORDED:
+        raise ValueError("training に、ない項目があります")
+
+
+def check_types(record, types):
+    """項目の型が types のとおりか。違えば ValueError。"""
+    for name, kind in types.items():
+        if not isinstance(record.get(name), kind | None):
+            raise ValueError(f"{name} の型が違います")
 
 
 def grade_all(path, rows):
@@ -212,6 +248,7 @@ def grade_all(path, rows):
 def grade(record):
     """result.json の 1 件を採点して GradedAnswer にする。おかしければ ValueError や TypeError。"""
     # 問題と正解
+    check_types(record, RECORD)
     choices = record.get("input") or ""
     lines = tuple(filter(None, choices.split("\n")))
     texts = [read_choice(line) for line in lines]

@@ -24,7 +24,7 @@ def training_settings(row):
         return {}
     settings = {"questions": training["questions"], **training["settings"]}
     # 学習用のファイルは、名前ではなく中身で見分ける
-    digests = sorted(training["train_files"].values())
+    digests = sorted(map(str, training["train_files"].values()))
     settings["train_files"] = " ".join(digest[:7] for digest in digests)
     for name in ("datasets", *SEED_AND_HARMLESS):
         settings.pop(name, None)

@@ -67,8 +67,8 @@ def p_value(p):
 
 def line(*cells):
     """Markdown の表の 1 行。"""
-    # 名前に | があっても、欄は増えない
-    texts = [str(cell).replace("|", "\\|") for cell in cells]
+    # 名前や設定の値に | や改行があっても、欄も行も増えない
+    texts = [str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells]
     return f"| {' | '.join(texts)} |"
 
 

@@ -251,7 +251,7 @@ def test_genre_is_one_line_or_none(genre, heads, tmp_path):
     assert [line.split(":")[0].strip() for line in lines[2:]] == heads
 
 
-@pytest.mark.parametrize("elapsed", [None, "速い", [1]])
+@pytest.mark.parametrize("elapsed", [None, "速い", [1], float("nan")])
 def test_elapsed_time_that_is_no_number(elapsed, tmp_path):
     """かかった時間が数でなければ、- にする。"""
     records = [{**record(True), "genre": None}]
