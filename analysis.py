@@ -168,7 +168,12 @@ def find_paths(args):
 def files_in(folder):
     """フォルダの下のどこかにある result*.json。なければ、フォルダにある *.json。"""
     # 学生ごとのフォルダに同じ名前で集めても、1 つのフォルダに別の名前で集めてもよい
-    found = sorted(Path(folder).rglob("result*.json")) or sorted(Path(folder).glob("*.json"))
+    here = sorted(Path(folder).glob("*.json"))
+    found = sorted(Path(folder).rglob("result*.json")) or here
+    left = [path.name for path in here if path not in found]
+    if left:
+        why = "名前が result で始まらないので、読みません"
+        print(f"注意: {folder} の {'、'.join(left)}: {why}。", file=sys.stderr)
     return list(map(str, found)) or [folder]
 
 
