@@ -142,6 +142,11 @@ class Result:
         blank = bool(self.summary.get("blank_question"))
         return bool(self.rotations), blank, self.summary.get("shots") or 0
 
+    @property
+    def conditions(self):
+        """計算の条件: 4 ビットで読んだかと、数の型。記録がなければ None。"""
+        return self.summary.get("load_in_4bit"), self.summary.get("dtype")
+
     def by_genre(self):
         """{分野: 答えのリスト}。分野がなければ ""。"""
         genres = {}

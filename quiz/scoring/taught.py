@@ -84,7 +84,7 @@ def find_cases(results):
 def make_case(anchor, results, marked):
     """anchor と、同じモデルの学習前の結果のうち、役ごとに 1 つ。
 
-    共通の問題が最も多いもの。同じ数なら、文字でも聞いたもの、例の多いもの。
+    共通の問題が最も多いもの。同じ数なら、計算の条件が同じもの、文字でも聞いたもの、例の多いもの。
     marked は {結果のファイル: {問題の印: 答え}}。
     """
     chosen = {role_of(anchor): anchor}
@@ -98,7 +98,8 @@ def make_case(anchor, results, marked):
         for result in found:
             shared = common & marked[result.path].keys()
             with_text = result.answers[0].text_log_probs is not None
-            ranks[len(shared), with_text, result.way] = result, shared
+            alike = result.conditions == anchor.conditions
+            ranks[len(shared), alike, with_text, result.way] = result, shared
         best, shared = ranks[max(ranks)]
         if shared:
             chosen[role] = best

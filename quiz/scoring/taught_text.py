@@ -69,6 +69,9 @@ def step_line(case, step):
         difference = with_interval(step.difference)
     result = case.results[step.role]
     source = f"{result.name} ({len(result.answers)} 問)"
+    first, *_ = case.results.values()
+    if result.conditions != first.conditions:
+        source += " 計算の条件が違う (load_in_4bit、dtype)"
     return line(step.name, f"{step.accuracy:.3f}", ends(step.interval), *difference, source)
 
 
