@@ -110,8 +110,10 @@ def find_base(row, rows):
 
     # 例を見せた (--shots) 学習前や、計算の条件の違う学習前とは、ほかになければ比べる
     def closeness(base):
+        same_way = base.result.way == result.way
         common = len(base.questions & row.questions)
-        return base.result.way == result.way, common, base.result.conditions == result.conditions
+        alike = base.result.conditions == result.conditions
+        return same_way, common, alike
 
     return max(bases, key=closeness, default=None)
 
@@ -161,6 +163,12 @@ def same_training(row):
     settings = training["settings"] | dict.fromkeys(SEED_AND_HARMLESS)
     # 学習した問題は、ファイルの名前ではなく、中身で比べる。途中で止めたものは、別の学習
     contents = sorted(map(str, training["train_files"].values()))
-    result = row.result
-    what = [result.model, result.way, result.conditions, settings, contents]
-    return json.dumps([*what, training["steps_done"]], sort_keys=True)
+    what = [
+        row.result.model,
+        row.result.way,
+        row.result.conditions,
+        settings,
+        contents,
+        training["steps_done"],
+    ]
+    return json.dumps(what, sort_keys=True)

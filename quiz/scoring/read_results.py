@@ -218,8 +218,8 @@ def read_result(path):
 def check_summary(summary):
     """最後の要素の項目の型を調べる。おかしければ ValueError。"""
     check_types(summary, SUMMARY)
-    if not all(isinstance(quiz, str) for quiz in summary.get("quiz") or []):
-        raise ValueError("quiz の型が違います")
+    for quiz in summary.get("quiz") or []:
+        check_types({"quiz": quiz}, {"quiz": str})
     training = summary.get("training") or {}
     check_types(training, TRAINING)
     if training.get("train_files") and not training.keys() >= RECORDED:
