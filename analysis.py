@@ -48,6 +48,9 @@ def main():
     if with_tables or args.plot:
         tables = make_tables(rows)
 
+    # 文にできないものがあれば、ファイルを書く前に終わる
+    taught_text = taught_report(results) if args.taught else ""
+
     # ファイルを書いてから、表示する
     if args.plot:
         suffix = Path(args.plot).suffix[1:]
@@ -58,7 +61,7 @@ def main():
     if with_tables:
         print(markdown(tables, bool(args.table or results), args.published), end="")
     if args.taught:
-        print_taught(results)
+        print(taught_text)
     for result in results:
         if args.errors:
             print(mistakes(result))
@@ -70,15 +73,15 @@ def main():
         fail("読めない結果がありました (上の注意)。")
 
 
-def print_taught(results):
-    """学習が教えたものを、学習したモデルごとに表示する。"""
+def taught_report(results):
+    """学習が教えたものの表と文。学習したモデルごと。"""
     cases = find_cases(results)
     if not cases:
         fail(
             "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
             "ください: python run_quiz.py --base --by-text と python run_quiz.py"
         )
-    print(report(cases))
+    return report(cases, results)
 
 
 def save(path, content):
@@ -165,7 +168,12 @@ def find_paths(args):
 def files_in(folder):
     """フォルダの下のどこかにある result*.json。なければ、フォルダにある *.json。"""
     # 学生ごとのフォルダに同じ名前で集めても、1 つのフォルダに別の名前で集めてもよい
-    found = sorted(Path(folder).rglob("result*.json")) or sorted(Path(folder).glob("*.json"))
+    here = sorted(Path(folder).glob("*.json"))
+    found = sorted(Path(folder).rglob("result*.json")) or here
+    left = [path.name for path in here if path not in found]
+    if left:
+        why = "名前が result で始まらないので、読みません"
+        print(f"注意: {folder} の {'、'.join(left)}: {why}。", file=sys.stderr)
     return list(map(str, found)) or [folder]
 
 
@@ -188,7 +196,8 @@ def warn(results, problems):
                 f"(ほかに {len(lines) - 1} 件)。回答と正解から採点し直しました。"
             )
         # かかった秒まで同じ結果は、解き直したものではない
-        same = first.setdefault(hash(repr(result.answers)), result)
+        whole = (result.model, result.seconds, result.answers)
+        same = first.setdefault(hash(repr(whole)), result)
         if same is not result:
             notes.append(f"{result.path}: 回答も、かかった秒も、{same.path} と同じです (写し)。")
     for part in unfinished():

@@ -118,23 +118,30 @@ def read_label(answer, choices=()):
 
     choices (問題の選択肢) の 1 つの文字そのものなら、番号ではない (選択肢「2:3」など)。
     """
-    if answer in choices:
-        return ""
+    match = None if answer in choices else match_label(answer)
+    return match[1] if match else ""
+
+
+def match_label(answer):
+    """回答の行の先頭の、番号の部分の Match。なければ None。"""
     # 全角の数字や記号も、空白の有無も問わない。行の途中の数や、2 桁以上の数は番号ではない
     before, _, after = ANSWER.partition("{choice}")[0].partition("{label}")
     start = re.escape(unicodedata.normalize("NFKC", before).strip())
     end = re.escape(unicodedata.normalize("NFKC", after).strip()) or "(?![0-9])"
-    match = re.match(rf"\s*{start}\s*([0-9])\s*{end}", unicodedata.normalize("NFKC", answer))
-    return match[1] if match else ""
+    return re.match(rf"\s*{start}\s*([0-9])\s*{end}", unicodedata.normalize("NFKC", answer))
 
 
 def read_choice(answer):
     """回答の行から、番号の後の文字 (選択肢) を読む。「2: クリオネ」→ "クリオネ"。
 
-    その形でなければ ""。
+    書式と違っても、番号が読めれば (「２：クリオネ」)、その後の文字。読めなければ ""。
     """
     match = pattern(ANSWER).fullmatch(answer)
-    return match["choice"] if match else ""
+    if match:
+        return match["choice"]
+    # 番号の部分の長さは、全角でも半角でも同じ
+    loose = match_label(answer)
+    return answer[loose.end() :].strip() if loose else ""
 
 
 def likely_label(probs):

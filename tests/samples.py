@@ -37,6 +37,7 @@ def record_of(q, output, probs):
 
 def write_result(path, records, **summary):
     """結果のファイルを書く。summary は最後の要素に足すもの。"""
+    records = [{**record, "ID": i} for i, record in enumerate(records)]
     text = json.dumps([*records, {"elapsed_time": 1.5, **summary}], ensure_ascii=False)
     path.write_text(text, encoding="utf-8")
 
@@ -51,7 +52,7 @@ def solved(path, hits, adapter="./out", model="calm", key="qid", summary=None, *
         name = {"qid": f"q{i}"} if key == "qid" else {}
         text = "問い?" if name else f"問い{i}?"
         sample = record(bool(h), "学問" if i % 2 else "雑学", text=text)
-        records.append({**sample, **name, "seconds": 0.5, **extra})
+        records.append({**sample, **name, "ID": i, "seconds": 0.5, **extra})
     more = {"elapsed_time": 9.5, "model": model, "adapter": adapter, "quiz": ["quiz.json"]}
     write_result(path, records, **(more | (summary or {})))
     return records

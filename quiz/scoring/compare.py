@@ -26,7 +26,7 @@ class Comparison:
     common: set  # 比べた問題の印 (rows.mark() の印)
     score: Difference | None  # 生成した回答の差。比べた問題がなければ None
     likelihood: Difference | None  # 番号の確率での答えの差
-    note: str  # 比べていない問題があれば、そのわけ
+    note: str  # 条件の違いと、比べていない問題があれば、そのわけ
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,12 @@ def find_base(row, rows):
     result = row.result
     bases = [base for base in rows if base.untrained and base.result.model == result.model]
 
-    # 例を見せた (--shots) 学習前とは、ほかになければ比べる
+    # 例を見せた (--shots) 学習前や、計算の条件の違う学習前とは、ほかになければ比べる
     def closeness(base):
-        return base.result.way == result.way, len(base.questions & row.questions)
+        same_way = base.result.way == result.way
+        common = len(base.questions & row.questions)
+        alike = base.result.conditions == result.conditions
+        return same_way, common, alike
 
     return max(bases, key=closeness, default=None)
 
@@ -128,17 +131,19 @@ def compare(a, b):
     score = paired([(x.hit, y.hit) for x, y in both])
     likelihood = paired([(x.likely_hit, y.likely_hit) for x, y in both])
 
-    # 比べていない問題があれば、そのわけ。選択肢の違う quiz.json の問題は、qid が同じでも別
+    # 条件の違いと、比べていない問題のわけ。選択肢の違う quiz.json の問題は、qid が同じでも別
     only_a = a.n - len(common)
     only_b = b.n - len(common)
-    note = ""
-    if only_a or only_b:
-        note = f"共通でない問題 (前の {only_a} 問、後の {only_b} 問) を除いた"
+    notes = []
+    if a.result.way != b.result.way:
+        notes.append("解き方が違う (--rotations、--blank-question、--shots)")
+    if a.result.conditions != b.result.conditions:
+        notes.append("計算の条件が違う (load_in_4bit、dtype)")
     if not common:
-        note = "同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)"
-        if a.result.way != b.result.way:
-            note = "解き方が違う (--rotations、--blank-question、--shots)"
-    return Comparison(a, b, common, score, likelihood, note)
+        notes.append("同じ問題が 1 問もない (qid が同じでも、選択肢かその順が違えば、別の問題)")
+    elif only_a or only_b:
+        notes.append(f"共通でない問題 (前の {only_a} 問、後の {only_b} 問) を除いた")
+    return Comparison(a, b, common, score, likelihood, "。".join(notes))
 
 
 def correct(differences):
@@ -150,13 +155,20 @@ def correct(differences):
 
 
 def same_training(row):
-    """種のほかが同じ学習の行なら、等しくなるもの。分からなければ None。"""
+    """種のほかが同じ学習の、同じ解き方の行なら、等しくなるもの。分からなければ None。"""
     # 前の版の結果には設定の記録がなく、種だけが違うのか分からないので、まとめない
     training = row.result.training
-    if not training.get("train_files"):
+    if not training.get("train_files") or training["seed"] is None:
         return None
     settings = training["settings"] | dict.fromkeys(SEED_AND_HARMLESS)
     # 学習した問題は、ファイルの名前ではなく、中身で比べる。途中で止めたものは、別の学習
-    contents = sorted(training["train_files"].values())
-    what = [row.result.model, settings, contents, training["steps_done"]]
+    contents = sorted(map(str, training["train_files"].values()))
+    what = [
+        row.result.model,
+        row.result.way,
+        row.result.conditions,
+        settings,
+        contents,
+        training["steps_done"],
+    ]
     return json.dumps(what, sort_keys=True)

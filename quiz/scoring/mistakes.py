@@ -77,7 +77,7 @@ def agreement(answers):
     same = sum(a.said == a.answered for a in read)
     rate = percent(same / len(read)) if read else "-"
     # 採点するのは番号。文字の方が合っていたことも数える
-    split = [a for a in answers if a.said not in (None, a.answered)]
+    split = [a for a in read if a.said not in (None, a.answered)]
     number = sum(a.hit for a in split)
     text = sum(a.said == a.label for a in split)
     neither = len(split) - number - text

@@ -17,15 +17,17 @@ def page(results):
     page.html は、まとめの表の下に、25 問ずつ、1 問を 1 枚のカードにして表示し、
     文字はすべて textContent で入れる。
     """
-    # 問題は 1 度だけ持ち、答えからは番号で指す。行が持つ問題も番号にして、メモリを節約する
+    # 問題は 1 度だけ持ち、答えからは番号で指す (同じ文字でも、qid か、何度目かが違えば別)。
+    # 行が持つ問題も番号にして、メモリを節約する
     questions = {}
     answers = {}
     for result in results:
         own = []
-        for answer in result.answers:
-            q = questions.setdefault(question_of(answer), len(questions))
-            own.append([q, *fields_of(answer)])
         row = make_row(result, result.answers)
+        for (_, times), answer in row.answers.items():
+            question = (*question_of(answer), answer.qid, times)
+            q = questions.setdefault(question, len(questions))
+            own.append([q, *fields_of(answer)])
         numbers = dict.fromkeys(q for q, *_ in own)
         answers[replace(row, answers=numbers)] = own
 

@@ -5,6 +5,7 @@
 切り出し方が今と違うので、そのとき読み取った番号 (out_str) を使う。
 """
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,19 @@ from quiz.questions.converted import kind_of
 from quiz.scoring import rotations
 
 REDO = "手順4をやり直してください: python run_quiz.py"
+# 項目の型。なくてもよいが、あれば、この型のはず
+RECORD = {
+    "instruction": str,
+    "input": str,
+    "prompt": str,
+    "question": str,
+    "correct_answer": str,
+    "output": str,
+    "rotation": int,
+}
+SUMMARY = {"quiz": list, "model": str, "shots": int, "training": dict}
+TRAINING = {"seed": int, "train_files": dict, "settings": dict}
+RECORDED = {"seed", "questions", "steps_done", "settings"}  # train_files があれば、これらもある
 UNREAD = -1  # 番号を読み取れない回答の番号
 
 
@@ -114,7 +128,8 @@ class Result:
     def seconds(self):
         """かかった秒。数でなければ None。"""
         elapsed = self.summary.get("elapsed_time")
-        return elapsed if isinstance(elapsed, int | float) else None
+        # NaN は、0 以上でない
+        return elapsed if isinstance(elapsed, int | float) and elapsed >= 0 else None
 
     @property
     def training(self):
@@ -126,6 +141,11 @@ class Result:
         """ふつうでない解き方か: (--rotations か, --blank-question か, --shots の例の数)。"""
         blank = bool(self.summary.get("blank_question"))
         return bool(self.rotations), blank, self.summary.get("shots") or 0
+
+    @property
+    def conditions(self):
+        """計算の条件: 4 ビットで読んだかと、数の型。記録がなければ None。"""
+        return self.summary.get("load_in_4bit"), self.summary.get("dtype")
 
     def by_genre(self):
         """{分野: 答えのリスト}。分野がなければ ""。"""
@@ -162,25 +182,55 @@ def read_result(path):
         fail(f"{path}:{line}: {kind}ファイルです (hit のある記録がない)。{REDO}")
     # 書いてある採点は使わない
     answers, regraded = grade_all(path, rows)
+    try:
+        check_summary(summary)
+    except ValueError as e:
+        fail(f"{path}: 最後の要素を読めません ({e})。{REDO}")
 
-    # 手で切り貼りして、記録が欠けたものは、点数にしない
-    written = summary.get("num_questions", len(answers))
-    if written != len(answers):
-        fail(f"{path}: 記録が {len(answers)} 件で、書いたときの {written} 件と違います。{REDO}")
+    # 手で切り貼りして、記録が欠けたか、重なったものは、点数にしない
+    if not summary:
+        fail(f"{path}: 最後の要素 (elapsed_time) がないので、途中で切れています。{REDO}")
+    written = summary.get("num_questions", len(rows))
+    if written != len(rows):
+        fail(f"{path}: 記録が {len(rows)} 件で、書いたときの {written} 件と違います。{REDO}")
+    numbers = {str(record["ID"]) for _, record in rows if "ID" in record}
+    if numbers and len(numbers) != len(rows):
+        fail(f"{path}: ID のない記録か、ID の同じ記録があります。{REDO}")
+    if len({(a.probs is None, a.text_log_probs is None) for a in answers}) > 1:
+        fail(f"{path}: choice_probs か text_log_probs のない記録があります。{REDO}")
+
     # --rotations の結果は、1 問に 1 つの答えにまとめる
     name = path.removesuffix(".json")
     if summary.get("name"):
         name = f"{one_line(summary['name'])} ({name})"
     groups = rotations.group(answers)
     if groups is None:
-        fail(f"{path}: 選択肢の順を変えた記録が欠けています。{REDO}")
+        fail(f"{path}: 選択肢の順を変えた記録が、欠けているか、混じっています。{REDO}")
     if groups:
         answers = [rotations.collapse(group) for group in groups]
         name += " (順の平均)"
 
     # いくつかのファイルを解いた結果なら、名前をつなぐ
-    quiz = "+".join(Path(quiz).stem for quiz in summary.get("quiz") or []) or "-"
+    quiz = "+".join(one_line(Path(quiz).stem) for quiz in summary.get("quiz") or []) or "-"
     return Result(path, name, quiz, answers, groups, summary, regraded)
+
+
+def check_summary(summary):
+    """最後の要素の項目の型を調べる。おかしければ ValueError。"""
+    check_types(summary, SUMMARY)
+    for quiz in summary.get("quiz") or []:
+        check_types({"quiz": quiz}, {"quiz": str})
+    training = summary.get("training") or {}
+    check_types(training, TRAINING)
+    if training.get("train_files") and not training.keys() >= RECORDED:
+        raise ValueError("training に、ない項目があります")
+
+
+def check_types(record, types):
+    """項目の型が types のとおりか。違えば ValueError。"""
+    for name, kind in types.items():
+        if not isinstance(record.get(name), kind | None):
+            raise ValueError(f"{name} の型が違います")
 
 
 def grade_all(path, rows):
@@ -203,27 +253,38 @@ def grade_all(path, rows):
 def grade(record):
     """result.json の 1 件を採点して GradedAnswer にする。おかしければ ValueError や TypeError。"""
     # 問題と正解
+    check_types(record, RECORD)
     choices = record.get("input") or ""
     lines = tuple(filter(None, choices.split("\n")))
-    places = {read_choice(line): k for k, line in enumerate(lines)}
+    texts = [read_choice(line) for line in lines]
     shown = record.get("prompt") or record["instruction"] + choices
     correct = record["correct_answer"]
     label = number(read_label(correct))
     if label == UNREAD or (lines and correct not in lines):
         raise ValueError("correct_answer が、選択肢のどれでもありません")
 
-    # 番号の確率。正解の番号の分もあり、どれも確率らしい値のはず
+    # 番号の確率。選択肢ごとに 1 つで、どれも確率らしい値のはず
     probs = record.get("choice_probs")
-    if probs is not None and not (label < len(probs) and all(0 <= p < 2 for p in probs)):
-        raise ValueError("choice_probs が、正解の番号を含む確率のリストではありません")
-    # 文字の対数確率。選択肢ごとに 1 つ
+    if probs is not None:
+        n = len(lines) or max(label + 1, len(probs))
+        if [0 <= p < 2 for p in probs] != [True] * n:
+            raise ValueError("choice_probs が、選択肢ごとの確率のリストではありません")
+    # 文字の対数確率。選択肢ごとに 1 つ。どれも -Infinity では、選べない
     log_probs = record.get("text_log_probs") or None
-    if log_probs and [p < 1 for p in log_probs] != [True] * len(lines):
-        raise ValueError("text_log_probs が、選択肢ごとの対数確率のリストではありません")
+    if log_probs:
+        if [p < 1 for p in log_probs] != [True] * len(lines) or max(log_probs) == -math.inf:
+            raise ValueError("text_log_probs が、選択肢ごとの対数確率のリストではありません")
 
     # 回答の番号と、回答の文字。文字は、番号とは別に、どの選択肢のものかを見る
     output = record["output"]
-    answered = number(read_label(output, places) if probs else record["out_str"])
+    answered = number(read_label(output, texts) if probs else record["out_str"])
+    said = None
+    text = read_choice(output)
+    if text in texts:
+        said = texts.index(text)
+    # 同じ文字の選択肢が 2 つあれば、答えた番号の方
+    if texts[answered : answered + 1] == [text]:
+        said = answered
     # 2024 年版の形では、ない項目もある
     seconds = record.get("seconds")
     return GradedAnswer(
@@ -237,7 +298,7 @@ def grade(record):
         label=label,
         output=output,
         answered=answered,
-        said=places.get(read_choice(output)),
+        said=said,
         hit=answered == label,
         probs=probs,
         seconds=seconds and float(seconds),

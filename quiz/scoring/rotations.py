@@ -3,13 +3,13 @@
 from dataclasses import replace
 from statistics import fmean
 
-from quiz.prompt import likely_label
+from quiz.prompt import likely_label, read_choice
 
 
 def group(answers):
     """答えを、問題ごとの N 通りに分けたリスト (N は選択肢の数)。
 
-    順を変えていない結果なら、空のリスト。どれかの順が欠けていれば None。
+    順を変えていない結果なら、空のリスト。どれかの順か確率が欠けているか、別の問題が混じれば None。
     """
     if answers[0].rotation is None:
         return []
@@ -20,7 +20,9 @@ def group(answers):
             groups.append([])
         groups[-1].append(answer)
     for same in groups:
-        if [answer.rotation for answer in same] != list(range(same[0].n_choices)):
+        turned = [answer.rotation for answer in same if answer.probs]
+        problems = {(answer.qid, read_choice(answer.correct)) for answer in same}
+        if turned != list(range(same[0].n_choices)) or len(problems) > 1:
             return None
     return groups
 

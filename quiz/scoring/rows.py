@@ -94,10 +94,15 @@ def make_rows(results):
     # 問題のファイルの表が先、分野の表が後
     by_quiz = {}
     by_genre = {}
+    # どの結果も分野が 1 つだけなら、全問の表は分野の表と同じなので、省く
+    several = set()
     for result in results:
         genres = result.by_genre()
-        # 分野が 1 つだけなら、全問の表は分野の表と同じなので、省く
         if len(genres) > 1 or "" in genres:
+            several.add(result.quiz)
+    for result in results:
+        genres = result.by_genre()
+        if result.quiz in several:
             row = make_row(result, result.answers, result.seconds)
             by_quiz.setdefault(("quiz", result.quiz), []).append(row)
         # 分野のない問題は、全問の表にだけ入る

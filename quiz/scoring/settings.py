@@ -24,7 +24,7 @@ def training_settings(row):
         return {}
     settings = {"questions": training["questions"], **training["settings"]}
     # 学習用のファイルは、名前ではなく中身で見分ける
-    digests = sorted(training["train_files"].values())
+    digests = sorted(map(str, training["train_files"].values()))
     settings["train_files"] = " ".join(digest[:7] for digest in digests)
     for name in ("datasets", *SEED_AND_HARMLESS):
         settings.pop(name, None)
@@ -32,11 +32,13 @@ def training_settings(row):
 
 
 def varied(rows):
-    """モデルと学習の設定のうち、行によって違うもの。{名前: {行: 値}}。
+    """モデル、例の数、計算の条件と、学習の設定のうち、行によって違うもの。{名前: {行: 値}}。
 
-    学習の記録のない行は、モデルのほかには入らない。
+    学習の記録のない行は、学習の設定には入らない。
     """
-    columns = {"model": {row: row.result.model for row in rows if row.result}}
+    columns = {}
+    for name in ("model", "shots", "load_in_4bit", "dtype"):
+        columns[name] = {row: row.result.summary.get(name) or "-" for row in rows if row.result}
     known = {row: training_settings(row) for row in rows}
     for name in chain(*known.values()):
         columns[name] = {row: known[row].get(name) for row in rows if known[row]}

@@ -82,8 +82,9 @@ def find_cases(results):
 
 
 def make_case(anchor, results, marked):
-    """anchor と、同じモデルの学習前の結果のうち、共通の問題が最も多いものを役ごとに 1 つ。
+    """anchor と、同じモデルの学習前の結果のうち、役ごとに 1 つ。
 
+    共通の問題が最も多いもの。同じ数なら、計算の条件が同じもの、文字でも聞いたもの、例の多いもの。
     marked は {結果のファイル: {問題の印: 答え}}。
     """
     chosen = {role_of(anchor): anchor}
@@ -93,8 +94,13 @@ def make_case(anchor, results, marked):
         found = [result for result in same_model if role_of(result) == role]
         if role in chosen or not found:
             continue
-        best = max(found, key=lambda result: len(common & marked[result.path].keys()))
-        shared = common & marked[best.path].keys()
+        ranks = {}
+        for result in found:
+            shared = common & marked[result.path].keys()
+            with_text = result.answers[0].text_log_probs is not None
+            alike = result.conditions == anchor.conditions
+            ranks[len(shared), alike, with_text, result.way] = result, shared
+        best, shared = ranks[max(ranks)]
         if shared:
             chosen[role] = best
             common = shared

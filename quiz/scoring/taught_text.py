@@ -5,7 +5,7 @@ import shlex
 from quiz.scoring.rows import mean
 from quiz.scoring.statistics import paired
 from quiz.scoring.taught import BY_NUMBER, TEXT, known_before, seen_answers, steps_of
-from quiz.scoring.text import below, ends, grid, line, show, with_interval
+from quiz.scoring.text import below, ends, grid, line, percent, show, with_interval
 
 STEPS = "| 段 | 正解率 | 95% CI | 前の段との差 | 差の 95% CI | 結果 (その問題の数) |"
 PARTS = "| 問題 | n | 学習前 番号の確率 | 学習後 生成 | その 95% CI | 学習後 確信度の平均 |"
@@ -29,10 +29,15 @@ CHOOSING = (
 )
 KNOWLEDGE = (
     "ですが、増えたのが知識かは分かりません (学習前に当たらない問題も、知らないとは限りません)。",
-    "なので、知識が増えたとは言えません (学習前も、聞き方を変えればここまで選べました)。",
+    "なので、知識が増えたとは言えません (学習前の別の聞き方と、この問題の数では区別できません)。",
     "ですが、知識が消えたとは言えません (番号で選ぶ形が身についていないだけかもしれません)。",
 )
+NOT_SEPARATED = (
+    "学習が教えたのが書式だけか、番号で選ぶこともかは、分けられません "
+    "(学習前の番号の確率の記録がない)。"
+)
 NOT_ASKED = "知識が増えたか。学習前に、文字でも例つきでも聞いていません (番号で選べないだけかも)。"
+UNUSED = "使わなかった結果 (別のモデル、別の問題、段にない聞き方か、同じ段の結果がほかにある)"
 NOTE = """\
 差は、同じ問題での差 (この段 - 前の段)。区間は、正解率が Wilson、差が Bonett と Price。
 学習前の聞き方: 番号の確率 (書式を守れなくてよい)、順の平均 (番号の偏りをならす)、例つき (書式を
@@ -42,16 +47,19 @@ NOTE = """\
 """
 
 
-def report(cases):
-    """Case のリストから、それぞれの表と文を、Markdown の文字列で返す。"""
+def report(cases, results):
+    """Case のリストから、それぞれの表と文を、Markdown の文字列で返す。results は読んだすべて。"""
     lines = []
+    unused = {result.path: f"- {result.name}" for result in results}
     for case in cases:
         steps = steps_of(case)
         first, *_ = case.results.values()
         lines.append(f"### 学習が教えたもの: {first.name} (同じ {steps[0].n} 問)\n")
         lines += grid(STEPS, [step_line(case, step) for step in steps])
         lines += part_lines(case) + conclusions(case, steps) + missing(case, steps) + [""]
-    return "\n".join([*lines, NOTE])
+        for result in case.results.values():
+            unused.pop(result.path, None)
+    return "\n".join([*lines, *below([UNUSED], unused.values()), NOTE])
 
 
 def step_line(case, step):
@@ -61,6 +69,9 @@ def step_line(case, step):
         difference = with_interval(step.difference)
     result = case.results[step.role]
     source = f"{result.name} ({len(result.answers)} 問)"
+    first, *_ = case.results.values()
+    if result.conditions != first.conditions:
+        source += " 計算の条件が違う (load_in_4bit、dtype)"
     return line(step.name, f"{step.accuracy:.3f}", ends(step.interval), *difference, source)
 
 
@@ -88,11 +99,19 @@ def conclusions(case, steps):
         return []
     # 書式と選び方: 学習前に、番号で聞いた段と比べる
     lines = []
-    chance = mean(case.answers["tuned"], "chance") or 0
-    if tuned[0].interval.low <= chance:
-        lines += ["", f"意味: {tuned[0].name} は当てずっぽう ({chance:.2f}) と区別できません。"]
-    elif by_number:
+    chance = mean(case.answers["tuned"], "chance")
+    low, high = tuned[0].interval
+    if chance is not None and low <= chance:
+        found = "と区別できません。"
+        if high < chance:
+            unread = percent(mean(case.answers["tuned"], "unread"))
+            found = f"より低い (番号を読み取れない回答が {unread})。"
+        lines += ["", f"意味: {tuned[0].name} は当てずっぽう ({chance:.2f}) {found}"]
+    elif by_number[1:]:
         lines += ["", f"意味: {verdict(tuned[0], by_number, CHOOSING)}"]
+    elif by_number:
+        # 生成だけでは、書式を守れないのか、選べないのか分からない
+        lines += ["", f"意味: {NOT_SEPARATED}"]
     # 知識: 番号で選べなくてもよい聞き方と比べる
     unknown = NOT_ASKED
     if knew:

@@ -21,7 +21,7 @@ Model: 結果のファイルの名前。Environment: 問題のファイルの名
 Latency: 解くのにかかった秒の合計 (計算機が違えば比べられない)。n: 問題の数。
 95% CI: Score の Wilson の信頼区間。Unparsed: 番号を読み取れない回答。
 Likelihood: 番号の確率での正解率。Chance: 当てずっぽうの正解率。
-その右: 学習の設定のうち、表の結果どうしで違うもの (種は除く)。
+その右: 例の数、計算の条件、学習の設定のうち、表の結果どうしで違うもの (種は除く)。
 vs best、vs base: 表で最良の学習したモデル、同じモデルの学習前との比較。
 +a -b は自分だけが正解した問題が a 問、相手だけが正解した問題が b 問。
 p は McNemar の正確検定 (同じ表の同じ列の中で Holm の補正)。≈ は最良と区別できない (p ≥ {ALPHA})。
@@ -67,8 +67,8 @@ def p_value(p):
 
 def line(*cells):
     """Markdown の表の 1 行。"""
-    # 名前に | があっても、欄は増えない
-    texts = [str(cell).replace("|", "\\|") for cell in cells]
+    # 名前や設定の値に | や改行があっても、欄も行も増えない
+    texts = [str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells]
     return f"| {' | '.join(texts)} |"
 
 
@@ -190,15 +190,18 @@ def differences(table):
             rows.append(difference_line(c))
         if c.note:
             notes.append(f"- {c.a.name} と {c.b.name}: {c.note}")
-    return below(grid(DIFFERENCES, []), rows) + below(["比べなかったもの:"], notes)
+    return below(grid(DIFFERENCES, []), rows) + below(["比べなかったもの、条件の違うもの:"], notes)
 
 
 def crowd(rows):
     """結果が多すぎる表に、差の代わりに付けるもの: そのわけと、問題がほかと違う結果。"""
     usual = usual_questions(rows)
+    usual_way, _ = Counter(row.result.way for row in rows).most_common(1)[0]
     notes = []
     for row in rows:
-        if row.questions != usual:
+        if row.result.way != usual_way:
+            notes.append(f"- {row.name}: 解き方がほかと違う (--blank-question、--shots など)")
+        elif row.questions != usual:
             common = len(row.questions & usual)
             notes.append(f"- {row.name}: 問題がほかと違う ({row.n} 問のうち共通は {common} 問)")
     why = (
@@ -264,7 +267,8 @@ def by_seed(rows):
     usual = usual_questions(rows)
     seeds = {}
     notes = []
-    for row in rows:
+    # 点数の高い方を選ばないように、ファイルの名前の順に
+    for row in sorted(rows, key=lambda row: row.result.path):
         # 平均には入れないが、黙って捨てもしない
         seed = row.result.training["seed"]
         if row.questions != usual:

@@ -139,6 +139,49 @@ def test_broken_result_named(three):
     )
 
 
+TRAINING = {"seed": 1, "questions": 1, "steps_done": 1, "settings": {}, "train_files": {"a": "b"}}
+
+
+@pytest.mark.parametrize(
+    "record_change, summary_change",
+    [
+        ({"prompt": ["x"]}, {}),
+        ({"question": {}}, {}),
+        ({"rotation": [0]}, {}),
+        ({}, {"quiz": "quiz.json"}),
+        ({}, {"quiz": [1]}),
+        ({}, {"model": ["m"]}),
+        ({}, {"training": "x"}),
+        ({}, {"training": {"train_files": {"a": "b"}}}),
+        ({}, {"training": TRAINING | {"seed": "1"}}),
+        ({}, {"training": TRAINING | {"train_files": ["a"]}}),
+    ],
+)
+def test_one_odd_result_does_not_stop_the_table(record_change, summary_change, three):
+    """型の違う項目のある結果は、名前を言って除く。ほかの結果の表は出る。"""
+    write_result(three / "result-bad.json", [record(True) | record_change], **summary_change)
+    shown = step("analysis", "--table", "--errors", "--html", "a.html", cwd=three)
+    assert "result-a" in shown.stdout and "result-bad" not in shown.stdout
+    assert shown.stderr.startswith("注意: result-bad.json") and shown.stderr.count("\n") == 1
+
+
+def test_training_without_a_seed(three):
+    """種や学習用のファイルの印が null でも、表は出る。種の平均には入れない。"""
+    for name, seed in (("a", None), ("b", 2)):
+        training = TRAINING | {"seed": seed, "train_files": {"a": None, "b": "c"}}
+        solved(three / f"result-{name}.json", [1, 0], summary={"training": training})
+    assert "種だけが違う学習 |" not in step("analysis", "--table", cwd=three).stdout
+
+
+def test_results_without_seconds_are_no_copies(three):
+    """かかった秒の記録がなくても、モデルか全体の時間が違えば、写しではない。"""
+    for name, model in (("a", "x"), ("b", "y"), ("c", "y")):
+        solved(three / f"result-{name}.json", [1, 0], model=model, seconds=None)
+    notes = step("analysis", cwd=three).stderr.splitlines()
+    copies = [note for note in notes if "(写し)" in note]
+    assert len(copies) == 1 and "result-c.json" in copies[0] and "result-b.json" in copies[0]
+
+
 def test_only_broken_results(three):
     """どれも読めなければ、どれについても言って終わる。"""
     for name in ("result-a.json", "result-b.json"):

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from conftest import ROOT, step, step_error
+from conftest import ROOT, read, step, step_error
 from samples import (
     SETTINGS,
     record,
@@ -105,7 +105,7 @@ def test_same_questions_with_other_choices_are_no_pair(tmp_path):
         sorted(row["vs best"] for row in table.values()) == ["-", "-", "-", "best"]
         and "p<" not in out
     )
-    part = out.split("比べなかったもの:")[1].split("###")[0]
+    part = out.split("比べなかったもの、条件の違うもの:")[1].split("###")[0]
     assert part.count("qid が同じでも、選択肢かその順が違えば、別の問題") == 3
 
 
@@ -335,9 +335,11 @@ def test_two_results_of_one_seed(tmp_path):
     """同じ種の 2 つ目は平均に入れず、そう言う。"""
     trained(tmp_path / "result-1.json", 1, [1, 1, 1, 1])
     trained(tmp_path / "result-1b.json", 1, [1, 0, 0, 0])
+    trained(tmp_path / "result-2b.json", 2, [1, 1, 1, 1])  # 点数の高い方を選ばない
     trained(tmp_path / "result-2.json", 2, [1, 1, 0, 0])
     out = step("analysis", "--table", cwd=tmp_path).stdout
     assert "| 1, 2 | 4 | 0.7500 | " in out and "- result-1b: 種が result-1 と同じ" in out
+    assert "- result-2b: 種が result-2 と同じ" in out
 
 
 def test_all_misses_have_an_interval(tmp_path):
@@ -396,6 +398,11 @@ def test_one_folder_of_results(tmp_path):
         solved(tmp_path / "class" / f"{name}.json", [1, 0])
     out = step("analysis", "--table", "class", cwd=tmp_path).stdout
     assert list(table_of(out, "quiz")) == ["class/suzuki", "class/yamada"]
+    # result で始まるものがあれば、ほかは読まないが、そう言う
+    (tmp_path / "class/suzuki.json").rename(tmp_path / "class/result-suzuki.json")
+    shown = step("analysis", "--table", "class", cwd=tmp_path)
+    assert list(table_of(shown.stdout, "quiz")) == ["class/result-suzuki"]
+    assert shown.stderr.startswith("注意: class の yamada.json: 名前が result で始まらない")
     (tmp_path / "empty").mkdir()
     assert "empty を読めません" in step_error("analysis", "empty", cwd=tmp_path)
 
@@ -442,5 +449,58 @@ def test_base_is_the_one_asked_in_the_same_way(tmp_path):
     table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
     assert table["result"]["vs base"].startswith("+20 -0 ")
     (tmp_path / "result-base.json").unlink()
-    table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    table = table_of(out, "quiz")
     assert table["result"]["vs base"].startswith("+12 -0 ")
+    # ほかになくて解き方の違うものと比べたら、そう言い、違いの列も出る
+    assert table["result-base-shots4"]["shots"] == "4" and table["result"]["shots"] == "-"
+    assert "- result と result-base-shots4: 解き方が違う" in out
+
+
+def test_base_computed_in_the_same_way(tmp_path):
+    """学習前の結果が 2 つあれば、計算の条件が同じ方と比べる。違えば、そう言う。"""
+    exact = {"load_in_4bit": False, "dtype": "torch.float32"}
+    rough = {"load_in_4bit": True, "dtype": "torch.float16"}
+    solved(tmp_path / "result-base-4bit.json", [0] * 20, None, summary=rough)
+    solved(tmp_path / "result-base-full.json", [1] * 8 + [0] * 12, None, summary=exact)
+    solved(tmp_path / "result.json", [1] * 20, summary=exact)
+    shown = step("analysis", "--table", "--taught", cwd=tmp_path).stdout
+    table = table_of(shown, "quiz")
+    assert table["result"]["vs base"].startswith("+12 -0 ")
+    assert table["result-base-4bit"]["dtype"] == "torch.float16"
+    assert "| result-base-full (20 問) |" in shown and "result-base-4bit (20 問)" not in shown
+    (tmp_path / "result-base-full.json").unlink()
+    shown = step("analysis", "--table", "--taught", cwd=tmp_path).stdout
+    assert "- result と result-base-4bit: 計算の条件が違う (load_in_4bit、dtype)" in shown
+    assert "| result-base-4bit (20 問) 計算の条件が違う (load_in_4bit、dtype) |" in shown
+
+
+def test_one_who_showed_examples_in_a_class(tmp_path):
+    """例を見せて (--shots) 解いた学生は、クラスの表で、ほかと比べられないと言う。"""
+    for i in range(12):
+        solved(tmp_path / f"result-{i}.json", [1, 0], summary={"shots": 4} if i == 5 else {})
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    notes = [line for line in out.split("\n\n") if line.startswith("上下を比べられないもの:")]
+    assert notes[0].splitlines()[1:] == [
+        "- result-5: 解き方がほかと違う (--blank-question、--shots など)"
+    ]
+
+
+def test_result_of_one_genre_stands_in_the_table_of_the_quiz(tmp_path):
+    """分野が 1 つの結果も、ほかの結果に分野がいくつもあれば、全問の表から消えない。"""
+    solved(tmp_path / "result-a.json", [1, 0, 1, 1])
+    solved(tmp_path / "result-b.json", [1])
+    table = table_of(step("analysis", "--table", cwd=tmp_path).stdout, "quiz")
+    assert list(table) == ["result-b", "result-a"]
+
+
+def test_seeds_asked_in_two_ways_are_not_averaged(tmp_path):
+    """例を見せた (--shots) 結果は、例のない結果の平均に入らず、代わりにもならない。"""
+    for seed in (1, 2):
+        trained(tmp_path / f"result-{seed}.json", seed, [1, 1, 0, 0])
+    *rows, summary = read(tmp_path / "result-1.json")
+    for row in rows:
+        row["output"] = row["correct_answer"]
+    write_result(tmp_path / "result-1-shots4.json", rows, **summary | {"shots": 4})
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert "| result-1、result-2 | 1, 2 | 4 | 0.5000 | 0.0000 |" in out

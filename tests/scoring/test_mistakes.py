@@ -4,10 +4,11 @@ import random
 import re
 from collections import Counter
 
+import pytest
 from conftest import step
-from samples import record, wilson_roots, write_result
+from samples import record, record_of, wilson_roots, write_result
 
-from quiz.prompt import read_choice
+from quiz.prompt import Question, read_choice
 
 
 def test_errors_report(tmp_path):
@@ -96,3 +97,20 @@ def test_number_and_text(tmp_path):
     assert "番号だけが正解 1、文字だけが正解 1、どちらも不正解 1" in out
     assert "番号と文字: 一致 20.0 % (番号の読み取れた 5 問のうち 1 問)。食い違い 3 問: " in out
     assert read_choice("2: ク: リ") == "ク: リ" and read_choice("クリオネ") == ""
+
+
+@pytest.mark.parametrize(
+    "output, agreement",
+    [
+        ("0: A", "一致 100.0 % (番号の読み取れた 1 問のうち 1 問)。食い違い 0 問"),  # A は 2 つある
+        ("2:ロ", "一致 100.0 % (番号の読み取れた 1 問のうち 1 問)。食い違い 0 問"),
+        ("２：ロ", "一致 100.0 % (番号の読み取れた 1 問のうち 1 問)。食い違い 0 問"),
+        ("０：ロ", "一致 0.0 % (番号の読み取れた 1 問のうち 0 問)。食い違い 1 問"),
+        ("答え: ロ", "一致 - (番号の読み取れた 0 問のうち 0 問)。食い違い 0 問"),
+    ],
+)
+def test_text_of_the_answer(output, agreement, tmp_path):
+    """文字は、番号を読むのと同じゆるさで読む。番号の読み取れない回答は、食い違いではない。"""
+    question = Question("問い?", ("A", "A", "ロ"), 2)
+    write_result(tmp_path / "result.json", [record_of(question, output, [0.1, 0.1, 0.8])])
+    assert agreement in step("analysis", "--errors", cwd=tmp_path).stdout

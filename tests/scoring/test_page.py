@@ -57,6 +57,18 @@ def browse(tmp_path, fragment="", script=""):
     return result.stdout
 
 
+def test_questions_of_one_text_are_all_there(tmp_path):
+    """同じ文字列を 10 度問うても (--blank-question)、問題は 10 問ある。"""
+    for name in ("a", "b"):
+        rows = [record(i % 2 == 0) for i in range(10)]
+        write_result(tmp_path / f"result-{name}.json", rows, adapter=name, blank_question=True)
+    step("analysis", "--html", "page.html", cwd=tmp_path)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r"<script[^>]*data[^>]*>(.*?)</script>", text, re.S)[1])
+    asked = [[answer[0] for answer in run["answers"]] for run in data["runs"]]
+    assert len(data["questions"]) == 10 and asked == [list(range(10))] * 2
+
+
 @pytest.mark.skipif(not CHROMIUM, reason="chromium がない (Debian なら apt-get install chromium)")
 def test_page(tmp_path):
     """全問が見られ、分野、モデル、正誤で絞れる。問題文の HTML は文字のまま出る。"""

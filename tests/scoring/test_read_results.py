@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from conftest import step, step_error
+from conftest import read, step, step_error
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples import record, solved, table_of, write_result
@@ -72,6 +72,8 @@ def test_errors_in_one_record(tmp_path):
         {"choice_probs": []},
         {"choice_probs": [1, "x"]},
         {"choice_probs": [float("nan")] * 4},
+        {"choice_probs": [0.1, 0.2, 0.6]},
+        {"choice_probs": [0.1, 0.2, 0.6, 0.1, 0.1]},
         {"correct_answer": "9: ロ"},
         {"correct_answer": None},
         {"output": None},
@@ -139,9 +141,27 @@ def test_old_result_with_a_choice_read_as_a_label_is_graded_again(tmp_path):
     assert "採点し直しました" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    "change, why",
+    [
+        (lambda rows: rows.pop(), "最後の要素 (elapsed_time) がない"),
+        (lambda rows: rows.insert(1, rows[0]), "ID の同じ記録"),
+        (lambda rows: rows[1].pop("ID"), "ID のない記録"),
+        (lambda rows: rows[1].pop("choice_probs"), "choice_probs か text_log_probs のない記録"),
+    ],
+)
+def test_incomplete_or_doubled_result(change, why, tmp_path):
+    """途中で切れたり、記録が重なったり、項目の欠けた記録の混じる結果は、点数にしない。"""
+    solved(tmp_path / "result.json", [1, 0, 1])
+    rows = read(tmp_path / "result.json")
+    change(rows)
+    (tmp_path / "result.json").write_text(json.dumps(rows), encoding="utf-8")
+    assert why in step_error("analysis", cwd=tmp_path)
+
+
 def test_edited_hit_is_not_believed(tmp_path):
     """hit を書き換えても、回答と正解から採点し直し、そう言う。"""
-    records = [record(False) for _ in range(5)]
+    records = [record(False) | {"ID": i} for i in range(5)]
     records[3]["hit"] = True
     text = json.dumps([*records, {"elapsed_time": 1}], ensure_ascii=False, indent=1)
     (tmp_path / "result.json").write_text(text, encoding="utf-8")
@@ -231,7 +251,7 @@ def test_genre_is_one_line_or_none(genre, heads, tmp_path):
     assert [line.split(":")[0].strip() for line in lines[2:]] == heads
 
 
-@pytest.mark.parametrize("elapsed", [None, "速い", [1]])
+@pytest.mark.parametrize("elapsed", [None, "速い", [1], float("nan")])
 def test_elapsed_time_that_is_no_number(elapsed, tmp_path):
     """かかった時間が数でなければ、- にする。"""
     records = [{**record(True), "genre": None}]

@@ -49,7 +49,14 @@ def test_one_who_knows_and_one_who_looks_at_the_position(tmp_path):
         "正解率 1.00  どの順でも正解 1.00  どの順でも同じ選択肢 1.00" in shown["result-know.json"]
     )
     records = json.loads((tmp_path / "result-know.json").read_text(encoding="utf-8"))
-    for cut in (records[1:], [*records[:-2], records[-1]]):  # 途中の並びが欠けたもの
+    unsure = [{**record, "choice_probs": None} for record in records[:-1]]
+    # 途中の並びが欠けたもの、2 問の同じ並びを入れ替えたもの、確率のないもの
+    for cut in (
+        records[1:],
+        [*records[:-2], records[-1]],
+        [records[3], *records[1:3], records[0], *records[4:]],
+        [*unsure, records[-1]],
+    ):
         (tmp_path / "result-cut.json").write_text(
             json.dumps(cut, ensure_ascii=False), encoding="utf-8"
         )

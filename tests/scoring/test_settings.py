@@ -1,7 +1,7 @@
 """学習の設定の違い: 表の列と、図の横軸。"""
 
 import pytest
-from conftest import step
+from conftest import read, step
 from samples import SETTINGS, record, solved, trained, write_result
 
 from quiz.scoring.read_results import read_results
@@ -47,6 +47,17 @@ def test_which_setting_differs(settings, changes, name, tmp_path):
     trained(tmp_path / "result-2.json", 2, [1, 1], settings=settings, **changes)
     out = step("analysis", "--table", cwd=tmp_path).stdout
     assert out.splitlines()[1].endswith(f"| vs base | {name} |")
+
+
+def test_line_break_in_a_setting(tmp_path):
+    """設定の値や問題のファイルの名前に改行があっても、表の行は 1 行である。"""
+    for seed, note in ((1, "a\nb|c"), (2, "z")):
+        trained(tmp_path / f"result-{seed}.json", 1, [1, 0], settings=SETTINGS | {"note": note})
+    *rows, summary = read(tmp_path / "result-1.json")
+    rows[0]["genre"] = "雑学"
+    write_result(tmp_path / "result-1.json", rows, **summary | {"quiz": ["quiz\n.json"]})
+    out = step("analysis", "--table", cwd=tmp_path).stdout
+    assert cells_of(out, "result-1")[-2] == "a b\\" and "### Table for key: quiz\n|" in out
 
 
 def test_the_one_number_that_differs(tmp_path):

@@ -60,7 +60,7 @@ def all_results(work, n=60):
     file = work / "train-5-inst.json"
     file.write_text(json.dumps(trained, ensure_ascii=False), encoding="utf-8")
     files = {file.name: sha256(file.read_bytes()).hexdigest()}
-    training = {"seed": 1, "questions": 2, "settings": {}, "train_files": files, "curve": []}
+    training = {"seed": 1, "questions": 2, "steps_done": 1, "settings": {}, "train_files": files}
     answered(work / "result.json", asked, 0.9, adapter="./out", training=training)
 
 
@@ -254,10 +254,40 @@ def test_nothing_to_show(tmp_path):
     assert "run_quiz.py --base --by-text" in error and not (tmp_path / "page.html").exists()
 
 
-@pytest.mark.parametrize("log_probs", [[-1], [-1, -2, -3, 1], [-1, -2, -3, float("nan")], "----"])
+@pytest.mark.parametrize(
+    "log_probs",
+    [[-1], [-1, -2, -3, 1], [-1, -2, -3, float("nan")], "----", [-float("inf")] * 4],
+)
 def test_log_probs_that_cannot_be(log_probs, tmp_path):
     solved(tmp_path / "result.json", [1])
     records = read(tmp_path / "result.json")
     records[0]["text_log_probs"] = log_probs
     (tmp_path / "result.json").write_text(json.dumps(records), encoding="utf-8")
     assert "result.json:1" in step_error("analysis", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "used, unused, changes",
+    [
+        ("result-base-shots4", "result-base-shots1", {"shots": 1}),
+        ("result-base", "result-base-a", {}),
+    ],
+)
+def test_the_most_telling_result_of_a_step_is_used(used, unused, changes, tmp_path):
+    """同じ段の結果が 2 つあれば、例の多い方、文字でも聞いた方を使い、もう 1 つの名前を言う。"""
+    all_results(tmp_path)
+    answered(tmp_path / f"{unused}.json", questions(60), 0.1, **changes)
+    out = step("analysis", "--taught", cwd=tmp_path).stdout
+    shown = rows_of(out)
+    assert f"{used} (60 問)" in {cells[-1] for cells in shown.values()}
+    assert f"\n- {unused}\n" in out.split("使わなかった結果")[1]
+    assert out.count("使わなかった結果") == 1 and "学習前 文字 (合計)" in shown
+
+
+def test_result_that_is_no_step_is_named(tmp_path):
+    """学習後に例を見せた結果は、段にならない。黙って捨てず、名前を言う。"""
+    all_results(tmp_path)
+    assert "使わなかった結果" not in step("analysis", "--taught", cwd=tmp_path).stdout
+    answered(tmp_path / "result-shots4.json", questions(60), 0.9, adapter="./out", shots=4)
+    out = step("analysis", "--taught", cwd=tmp_path).stdout
+    assert "\n- result-shots4\n" in out.split("使わなかった結果")[1]

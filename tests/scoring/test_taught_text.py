@@ -1,7 +1,9 @@
 """学習が何を教えたかの 2 つの文: 数しだいで、言い方が決まる。"""
 
+import json
+
 import pytest
-from conftest import step
+from conftest import read, step
 from samples import CHOICES, record_of, write_result
 
 from quiz.prompt import Question
@@ -27,7 +29,7 @@ MOST = [1] * 95 + [0] * 5
     [
         (LOW, SOME, LOW, "当てずっぽう (0.25) と区別できません", "知識が消えたとは言えません"),
         (LOW, LOW, MOST, "番号で選ぶことも教えました", "増えたのが知識かは分かりません"),
-        (LOW, MOST[::-1], MOST, "番号で選ぶことも教えました", "知識が増えたとは言えません"),
+        (LOW, MOST[::-1], MOST, "番号で選ぶことも教えました", "この問題の数では区別できません"),
         (SOME, MOST, SOME[::-1], "番号で選ぶことを教えたとは言え", "知識が消えたとは言えません"),
         (MOST, MOST, SOME, "学習前より下がりました", "知識が消えたとは言えません"),
     ],
@@ -45,6 +47,38 @@ def test_two_sentences(number, shots, after, meaning, unknown, tmp_path):
         assert f"({sum(number) / 100:.3f}) の差は {gain:+.3f} (" in said[0]
     gain = (sum(after) - sum(shots)) / 100
     assert f"「学習前 例つきの生成」({sum(shots) / 100:.3f}) の差は {gain:+.3f} (" in said[1]
+
+
+NONE = [0] * 100
+
+
+@pytest.mark.parametrize(
+    "after, without, meaning",
+    [
+        (
+            NONE,
+            [],
+            "意味: 学習後 生成 は当てずっぽう (0.25) より低い (番号を読み取れない回答が 0.0 %)",
+        ),
+        (
+            MOST,
+            ["choice_probs"],
+            "意味: 学習が教えたのが書式だけか、番号で選ぶこともかは、分けられ",
+        ),
+        (NONE, ["choice_probs", "input"], "意味: 学習が教えたのが書式だけか"),
+    ],
+)
+def test_what_cannot_be_said(after, without, meaning, tmp_path):
+    """当てずっぽうより低いとき、番号の確率のないとき、選択肢の数も分からないとき。"""
+    for name, hits, adapter in (("-base", LOW, None), ("", after, "./out")):
+        path = tmp_path / f"result{name}.json"
+        scored(path, hits, adapter)
+        rows = read(path)
+        for row in rows:
+            for key in without:
+                row.pop(key, None)
+        path.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+    assert meaning in step("analysis", "--taught", cwd=tmp_path).stdout
 
 
 def test_not_asked_what_was_known(tmp_path):
