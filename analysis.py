@@ -25,7 +25,7 @@ from quiz.scoring.mistakes import mistakes
 from quiz.scoring.page import page
 from quiz.scoring.read_results import read_results
 from quiz.scoring.rows import beside_published, make_rows
-from quiz.scoring.taught import find_cases, steps
+from quiz.scoring.taught import find_cases, steps_of
 from quiz.scoring.taught_text import report
 from quiz.scoring.text import markdown, summary_lines
 
@@ -49,12 +49,13 @@ def main():
         tables = make_tables(rows)
 
     # 文にできないものがあれば、ファイルを書く前に終わる
-    taught_text = taught_report(results) if args.taught else ""
+    cases = taught_cases(results) if args.taught else []
+    taught_text = report(cases, results) if cases else ""
 
     # ファイルを書いてから、表示する
     if args.plot:
         suffix = Path(args.plot).suffix[1:]
-        taught = steps(results) if args.taught else []
+        taught = steps_of(cases[0]) if cases else []
         save(args.plot, plot(tables, results, suffix, taught))
     if args.html:
         save(args.html, page(results))
@@ -73,15 +74,15 @@ def main():
         fail("読めない結果がありました (上の注意)。")
 
 
-def taught_report(results):
-    """学習が教えたものの表と文。学習したモデルごと。"""
+def taught_cases(results):
+    """--taught で比べるもの。学習したモデルごと。なければ、1 行を言って終わる。"""
     cases = find_cases(results)
     if not cases:
         fail(
             "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
             "ください: python run_quiz.py --base --by-text と python run_quiz.py"
         )
-    return report(cases, results)
+    return cases
 
 
 def save(path, content):

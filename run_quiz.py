@@ -71,7 +71,8 @@ def main():
 
     # accelerate launch で起動すれば複数のプロセス、そうでなければ 1 つ
     processes = PartialState(cpu=not torch.cuda.is_available())
-    prompts = [shown(examples) + question.prompt for question in questions]
+    before = shown(examples)
+    prompts = [before + question.prompt for question in questions]
     tokenizer, model, prompts = load(base, adapter, config, processes.device, prompts)
     run = conditions(base, adapter, config, model, questions, examples, args)
     by_text = ByText(model, tokenizer, questions, examples) if args.by_text else None

@@ -1,5 +1,6 @@
 """トークナイザ、モデル、アダプタを、学習 (Axolotl) と同じ形で読む。"""
 
+import inspect
 import logging
 import os
 import warnings
@@ -104,6 +105,16 @@ def attention(config, model_config):
     if getattr(model_config.get_text_config(), "attn_logit_softcapping", None):
         return "eager"
     return config.get("attn_implementation") or "sdpa"
+
+
+def accepts(model, *names):
+    """transformers の model の計算が、names の引数をすべて受け取るか。"""
+    return inspect.signature(model.forward).parameters.keys() >= set(names)
+
+
+def positions(mask):
+    """mask (B, T) の、埋めた所を数えないトークンの位置 (B, T)。埋めた所は 0。"""
+    return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def compute_exactly(model):

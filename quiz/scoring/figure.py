@@ -43,7 +43,7 @@ def plot(tables, results, suffix, steps=()):
     """Table のリストの図と、Result のリストの学習曲線。suffix (png、svg、pdf) の形の bytes。
 
     横はどの枠も正解率 (0 から 1)、帯は 95 % 区間、破線は当てずっぽう。steps があれば、学習が
-    教えたこと (taught.steps()) も描く。
+    教えたこと (taught.steps_of()) も描く。
     """
     # 読み込むだけで日本語のフォント (IPAex ゴシック) になる
     import matplotlib_fontja  # noqa: F401

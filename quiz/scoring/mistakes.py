@@ -6,7 +6,7 @@ from statistics import fmean
 
 from quiz.scoring.read_results import UNREAD, one_line
 from quiz.scoring.statistics import wilson
-from quiz.scoring.text import ends, grid, percent
+from quiz.scoring.text import ends, grid, line, percent
 
 POSITIONS = "| 番号 | 答えた | 正解 | 正解率 |"
 CALIBRATION = "| 確信度 | 問題数 | 確信度の平均 | 正解率 | 95% CI |"
@@ -65,8 +65,8 @@ def positions(answers):
         if label in correct:
             accuracy = f"{hits[label] / correct[label]:.2f}"
         share = percent(correct[label] / n)
-        rows.append(f"| {label} | {percent(answered[label] / n)} | {share} | {accuracy} |")
-    rows.append(f"| 読み取れない | {percent(answered[UNREAD] / n)} | - | - |")
+        rows.append(line(label, percent(answered[label] / n), share, accuracy))
+    rows.append(line("読み取れない", percent(answered[UNREAD] / n), "-", "-"))
     return rows
 
 
@@ -107,7 +107,7 @@ def calibration(rated):
         right = sum(a.likely_hit for a in same)
         interval = ends(wilson(right, n))
         bounds = f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
-        rows.append(f"| {bounds} | {n} | {confidence:.3f} | {right / n:.3f} | {interval} |")
+        rows.append(line(bounds, n, f"{confidence:.3f}", f"{right / n:.3f}", interval))
         error += abs(confidence - right / n) * n / len(rated)
     return rows, error
 

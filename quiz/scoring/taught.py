@@ -113,12 +113,6 @@ def make_case(anchor, results, marked):
     return Case(chosen, answers)
 
 
-def steps(results):
-    """Result のリストから、初めの Case の Step のリスト。比べるものがなければ空。"""
-    cases = find_cases(results)
-    return steps_of(cases[0]) if cases else []
-
-
 def steps_of(case):
     """Case の Step のリスト。記録のない段はない。"""
     made = []

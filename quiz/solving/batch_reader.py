@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from quiz.model import positions
+
 
 class Read(NamedTuple):
     """B 行を計算したもの。T は、長さをそろえた列の数。"""
@@ -68,11 +70,10 @@ class BatchReader:
 
     def forward(self, ids, mask, cache, keep):
         """ids (B, t) を cache に続けて計算する。logits は最後の keep 列だけ (B, keep, V)。"""
-        positions = (mask.cumsum(1) - 1).clamp(min=0)  # 埋めた所は位置に数えない
         return self.model(
             input_ids=ids,
             attention_mask=mask,
-            position_ids=positions[:, -ids.shape[1] :],
+            position_ids=positions(mask)[:, -ids.shape[1] :],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=keep,

@@ -39,20 +39,22 @@ class ByText:
 
     def plainly(self, i):
         """定義: i 問目の選択肢ごとの、対数確率 (自然対数) の合計のリスト。"""
+        prompt = self.prompts[i]
+        begin = len(prompt)
         sums = []
         for answer in self.choices[i]:
-            ids = torch.tensor([self.prompts[i] + answer], device=self.model.device)
+            ids = torch.tensor([prompt + answer], device=self.model.device)
             mask = torch.ones_like(ids)
             logits = self.model(input_ids=ids, attention_mask=mask).logits
             # 次のトークンの確率は、1 つ前のトークンの所にある
-            begin = len(self.prompts[i])
-            logits = logits[:, begin - 1 : -1]
-            sums += totals(logits, ids[:, begin:], mask[:, begin:]).tolist()
+            before = logits[:, begin - 1 : -1]
+            sums += totals(before, ids[:, begin:], mask[:, begin:]).tolist()
         return sums
 
     def together(self, indices):
         """indices の問題の plainly のリスト。プロンプトは、1 問に 1 度だけ計算する。"""
-        read = self.reader.read([self.prompts[i] for i in indices], 1)
+        prompts = [self.prompts[i] for i in indices]
+        read = self.reader.read(prompts, 1)
         chosen = [self.choices[i] for i in indices]
         # どの問題にも、まず 0 番の選択肢を続け、それを捨てて 1 番を続け、…
         # 選択肢の少ない問題には、代わりのものを続け、その値は後で捨てる

@@ -11,11 +11,11 @@ logits は語彙の大きさ (5 万から 26 万) の数の並びで、求める
 縦線より右 (最も長い回答 + 1 列) だけを求めても、損失も勾配も同じである。
 """
 
-import inspect
 from copy import copy, deepcopy
 
 import torch
 
+from quiz.model import accepts, positions
 from quiz.training.rows import IGNORED
 
 # 損失の差の、丸めだけで起こりうる割合。半精度では、埋める側が違うだけでもこれほど変わる
@@ -28,8 +28,7 @@ def can_keep_answers(model, yaml):
     # 質問の部分も学習するか、いくつかの問題を 1 行に詰めるなら、ラベルは行の終わりに集まらない
     if yaml.get("train_on_inputs") or yaml.get("sample_packing"):
         return False
-    accepted = inspect.signature(model.forward).parameters
-    return "logits_to_keep" in accepted and "position_ids" in accepted
+    return accepts(model, "logits_to_keep", "position_ids")
 
 
 class AnswerCollator:
@@ -55,11 +54,6 @@ class AnswerCollator:
         # 埋めた所は位置に数えない
         batch["position_ids"] = positions(batch["attention_mask"])
         return batch
-
-
-def positions(mask):
-    """mask (B, T) の、埋めた所を数えないトークンの位置 (B, T)。埋めた所は 0。"""
-    return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
 def answers_only(trainer, model, yaml):

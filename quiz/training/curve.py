@@ -5,18 +5,16 @@
 問うているかを確かめる。
 """
 
-import inspect
 import math
 
 import torch
 from transformers import TrainerCallback
 
 from quiz.files import fail
-from quiz.model import encode_prompts
+from quiz.model import accepts, encode_prompts, positions
 from quiz.prompt import likely_label
 from quiz.questions.converted import questions_digest, spread_out
 from quiz.solving.one_by_one import Labels
-from quiz.training.answer_loss import positions
 
 MAX_QUESTIONS = 200
 # TensorBoard では eval/quiz_label_accuracy と eval/quiz_label_probability
@@ -33,8 +31,7 @@ def label_scores(model, tokenizer, asked, rows):
     labels = Labels(tokenizer, max(len(q.choices) for q, _ in asked))
     width = len(labels.lead) + 1  # 番号までのトークンの数
     # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い
-    accepted = inspect.signature(model.get_base_model().forward).parameters
-    keep = {"logits_to_keep": width} if "logits_to_keep" in accepted else {}
+    keep = {"logits_to_keep": width} if accepts(model.get_base_model(), "logits_to_keep") else {}
     hits = 0
     total = 0.0
     for i in range(0, len(asked), rows):

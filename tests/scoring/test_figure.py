@@ -173,7 +173,7 @@ def test_steps(tmp_path, monkeypatch):
     solved(tmp_path / "result-base.json", [0, 0, 0, 1], None, choice_probs=[0.1, 0.2, 0.6, 0.1])
     solved(tmp_path / "result.json", [1, 1, 1, 0])
     results, _ = read_results(["result-base.json", "result.json"])
-    rows = list(figure.steps_panel(taught.steps(results)).rows.values())
+    rows = list(figure.steps_panel(taught.steps_of(taught.find_cases(results)[0])).rows.values())
     assert [now.score for now, _ in rows][:2] == [0.25, 1]
     assert rows[0][1] is None
     for (before, _), (now, tail) in zip(rows, rows[1:]):

@@ -12,7 +12,7 @@ from samples import record_of, solved, wilson_roots, write_result
 from quiz.prompt import Question
 from quiz.questions.converted import rotate
 from quiz.scoring.read_results import read_results
-from quiz.scoring.taught import steps
+from quiz.scoring.taught import find_cases, steps_of
 
 CHOICES = ("い", "ろろ", "ははは", "にににに")
 STEPS = "学習前 生成", "学習前 番号の確率", "学習前 順の平均"
@@ -191,13 +191,13 @@ def test_data_for_the_figure(tmp_path):
     """figure.py に渡す段は、表と同じもの。"""
     all_results(tmp_path)
     results, _ = read_results([str(path) for path in tmp_path.glob("result*.json")])
-    made = steps(results)
+    made = steps_of(find_cases(results)[0])
     assert [s.name for s in made] == list(STEPS)
     for s in made:
         hits = recounted(tmp_path)[s.name]
         assert (s.n, s.accuracy) == (60, pytest.approx(sum(hits) / 60))
         assert tuple(s.interval) == pytest.approx(wilson_roots(sum(hits), 60))
-    assert steps([]) == []
+    assert find_cases([]) == []
     step("analysis", "--taught", "--plot", "a.svg", cwd=tmp_path)
     assert "学習が教えたこと" in (tmp_path / "a.svg").read_text(encoding="utf-8")
 
