@@ -21,7 +21,13 @@ from transformers import PrinterCallback, ProgressCallback
 
 from quiz.adapter import RECORD, base_digest, read_config
 from quiz.files import fail
-from quiz.model import adapter_tensors, compute_exactly, empty_model, read_model_config
+from quiz.model import (
+    adapter_tensors,
+    compute_exactly,
+    empty_model,
+    multiply_once,
+    read_model_config,
+)
 from quiz.training.answer_loss import answers_only
 from quiz.training.curve import Curve
 from quiz.training.preflight import check
@@ -136,6 +142,7 @@ class Plugin(BasePlugin):
     def post_model_load(self, cfg, model):
         # 学習の途中で評価しても、重みが並べ替えられないように
         compute_exactly(model)
+        multiply_once(model)
 
     def post_trainer_create(self, cfg, trainer):
         self.check_rows(cfg, trainer)

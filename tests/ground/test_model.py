@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from transformers import Gemma2Config, LlamaConfig
 
 from quiz.adapter import base_digest
-from quiz.model import attention, encode_prompts, load_tokenizer, precision
+from quiz.model import attention, encode_prompts, load_model, load_tokenizer, precision
 
 
 def test_changed_tokens_are_refused(demo, tmp_path):
@@ -213,6 +213,20 @@ def test_softcapping_needs_eager(llama):
         attention({"attn_implementation": "flash_attention_2"}, LlamaConfig())
         == "flash_attention_2"
     )
+
+
+def test_last_logits_take_one_product(llama):
+    """最後の何列かの logits は、行ごとに分けず、語彙の重みとの積 1 回で求める (答えは同じ)。"""
+    # アダプタの付いたモデルのように、もとの重みは動かない
+    model = load_model(llama, None, FAST, "cpu").requires_grad_(False)
+    ids = torch.arange(30).reshape(3, 10)
+    expected = model(input_ids=ids).logits[:, -2:]
+    with torch.profiler.profile(record_shapes=True) as profile:
+        logits = model(input_ids=ids, logits_to_keep=2).logits
+    assert torch.allclose(logits, expected, atol=1e-5)
+    size = model.get_output_embeddings().weight.shape[0]
+    shapes = [event.input_shapes for event in profile.events() if event.name == "aten::bmm"]
+    assert not any(size in shape for arguments in shapes for shape in arguments)
 
 
 def test_missing_weight_is_not_made_up(llama, llama_run, tmp_path):
