@@ -125,6 +125,8 @@ def load(base):
 def load_as_tutorial(base):
     """チュートリアルのように読む。CPU によっては、bitsandbytes が bf16 で近似して速くする。"""
     model = load(base)
+    # logits を積 1 つで求める工夫 (quiz.model.multiply_once) も、なかった
+    model.get_output_embeddings()._forward_pre_hooks.clear()
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = has_avx512bf16()

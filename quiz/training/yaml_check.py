@@ -319,7 +319,9 @@ def check_types(config):
     # Axolotl は "true" を true と読み替えるが、手順4は読み替えない
     for key, value in config.items():
         if isinstance(value, str) and isinstance(checked.get(key), (bool, int)):
-            raise WrongSetting(f'{key} が文字の "{value}" です。引用符を外してください。', key)
+            raise WrongSetting(
+                f'{key} が文字の "{value}" です。YAML に、引用符なしで書いてください。', key
+            )
 
 
 def explain(error):

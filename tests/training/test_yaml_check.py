@@ -81,8 +81,8 @@ MISTAKES = {  # 名前: (YAML の元の文字列, 書き間違い, 言うこと)
         "state_dict_type の間違い",
     ),
     "twice": ("seed: 42", "seed: 42\nseed: 1", "seed の行が 2 つあります"),
-    "in quotes": ("load_in_4bit: true", 'load_in_4bit: "true"', "引用符を外して"),
-    "number in quotes": ("lora_r: 64", 'lora_r: "64"', "引用符を外して"),
+    "in quotes": ("load_in_4bit: true", 'load_in_4bit: "true"', "引用符なしで"),
+    "number in quotes": ("lora_r: 64", 'lora_r: "64"', "引用符なしで"),
     "fsdp switch": (
         "seed: 42",
         "seed: 42\nfsdp_config: true",
