@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import shlex
-import sys
 import unicodedata
 from functools import cache
 
@@ -90,9 +89,7 @@ def help_of(script):
     """script (パスか、-m のモジュール) の -h の出力。"""
     if script == "pytest":
         return run("pytest", "-h", cwd=ROOT).stdout
-    if script.startswith("data/demo/"):  # 隣のスクリプトを import する
-        return run(sys.executable, script, "-h", cwd=ROOT).stdout
-    module = script.removesuffix(".py").replace("/", ".")
+    module = script.removesuffix(".py").removeprefix("data/demo/").replace("/", ".")
     return step(module, "-h", cwd=ROOT).stdout
 
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from conftest import CONFIG, change_json, edit_yaml, read, run, step, step_error
+from conftest import CONFIG, change_json, edit_yaml, read, step, step_error
 from solving_helpers import SMALL
 from transformers import AutoConfig
 
@@ -105,7 +105,7 @@ def test_check_finds(name, llama, llama_run, tmp_path):
 
 
 def test_check_passes(demo):
-    out = run("python", "-m", "quiz.training.preflight", CONFIG, cwd=demo).stdout
+    out = step("quiz.training.preflight", CONFIG, cwd=demo).stdout
     assert (
         "gpt_neox" in out
         and "895 問" in out
