@@ -105,7 +105,7 @@ def conclusions(case, steps):
         found = "と区別できません。"
         if high < chance:
             unread = percent(mean(case.answers["tuned"], "unread"))
-            found = f"より低い (番号を読み取れない回答が {unread})。"
+            found = f"より低い (読み取れない回答が {unread}。番号の偏りは --errors で分かる)。"
         lines += ["", f"意味: {tuned[0].name} は当てずっぽう ({chance:.2f}) {found}"]
     elif by_number[1:]:
         lines += ["", f"意味: {verdict(tuned[0], by_number, CHOOSING)}"]

@@ -1,0 +1,56 @@
+"""手順4の結果から、問題と選択肢の文字を除いた写しを作る (問題集の文をここに置かないため)。
+
+    python docs/real/without_text.py result.json docs/real/2000-42.json
+
+選択肢は、長さが同じで、番号ごとに違う文字の列 (0 番は a、1 番は b、…) に替える。だから、写しからも、
+analysis.py は同じ数を出す (1 文字あたりの対数確率も)。
+"""
+
+import json
+import string
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from quiz.files import write  # noqa: E402
+from quiz.prompt import read_choice  # noqa: E402
+
+# そのまま残す項目
+KEPT = "ID", "qid", "out_str", "hit", "rotation"
+
+
+def without_text(record):
+    """結果の 1 件の、文字を除いた写し。"""
+    # {もとの「番号: 選択肢」: 替えた行}
+    lines = {}
+    for label, line in enumerate(record["input"].split("\n")):
+        if line:
+            letters = string.ascii_lowercase[label] * len(read_choice(line))
+            lines[line] = f"{label}: {letters}"
+    # 選択肢のどれでもない回答は、番号だけにする
+    unlike = f"{record['out_str']}: ?" if record["out_str"] else "?"
+    made = {key: record[key] for key in KEPT if key in record}
+    made |= {
+        "prompt": record["qid"],
+        "input": "\n".join(lines.values()),
+        "correct_answer": lines[record["correct_answer"]],
+        "output": lines.get(record["output"], unlike),
+        "choice_probs": [round(p, 4) for p in record["choice_probs"]],
+    }
+    if "text_log_probs" in record:
+        made["text_log_probs"] = [round(p, 3) for p in record["text_log_probs"]]
+    return made
+
+
+def main():
+    source, target = sys.argv[1:]
+    *records, summary = json.loads(Path(source).read_text(encoding="utf-8"))
+    summary.pop("shots_text", None)
+    rows = [*map(without_text, records), summary]
+    # 1 行に 1 問
+    text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    write(target, [f"[\n{text}\n]\n"])
+
+
+if __name__ == "__main__":
+    main()
