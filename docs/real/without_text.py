@@ -2,8 +2,8 @@
 
     python docs/real/without_text.py result.json docs/real/2000-42.json
 
-選択肢は、長さが同じで、番号ごとに違う文字の列 (0 番は a、1 番は b、…) に替える。だから、写しからも、
-analysis.py は同じ数を出す (1 文字あたりの対数確率も)。
+選択肢は、長さが同じで、番号ごとに違う文字の列 (0 番は a、1 番は b、…) に替える。
+だから、写しからも、analysis.py は同じ数を出す (1 文字あたりの対数確率も)。
 """
 
 import json
