@@ -85,6 +85,13 @@ TRAININGS = [
     ("さらに回答の logits だけ", {"gradient_checkpointing": True}),
     ("さらに計算し直さない (YAML)", {"gradient_checkpointing": False}),
     ("計算し直さない、すべての logits", {**FORMER, "gradient_checkpointing": False}),
+    (
+        "YAML のとおり、logits は 1 問ずつの積で",
+        {
+            "plugins": ["quiz.training.plugin.Plugin", "bench.SplitProduct"],
+            "gradient_checkpointing": False,
+        },
+    ),
 ]
 # 更新ごとの時計と損失を書くファイル
 STEPS = "steps.jsonl"
@@ -125,12 +132,16 @@ def load(base):
 def load_as_tutorial(base):
     """チュートリアルのように読む。CPU によっては、bitsandbytes が bf16 で近似して速くする。"""
     model = load(base)
-    # logits を積 1 つで求める工夫 (quiz.model.multiply_once) も、なかった
-    model.get_output_embeddings()._forward_pre_hooks.clear()
+    split_product(model)
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = has_avx512bf16()
     return model
+
+
+def split_product(model):
+    """quiz.model.multiply_once の工夫をやめる (PyTorch のふつうの計算になる)。"""
+    model.get_output_embeddings()._forward_pre_hooks.clear()
 
 
 @torch.no_grad()
@@ -295,6 +306,13 @@ class AllLogits(BasePlugin):
     def post_trainer_create(self, cfg, trainer):
         # quiz/training/answer_loss.py が替えるのは、DataCollatorForSeq2Seq そのものだけ
         trainer.data_collator = partial(trainer.data_collator)
+
+
+class SplitProduct(BasePlugin):
+    """split_product() をするプラグイン。"""
+
+    def post_trainer_create(self, cfg, trainer):
+        split_product(trainer.model)
 
 
 class Stopwatch(BasePlugin, TrainerCallback):
