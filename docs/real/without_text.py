@@ -2,8 +2,8 @@
 
     python docs/real/without_text.py result.json docs/real/2000-42.json
 
-選択肢は、長さが同じで、番号ごとに違う文字の列 (0 番は a、1 番は b、…) に替える。
-だから、写しからも、analysis.py は同じ数を出す (1 文字あたりの対数確率も)。
+選択肢は、長さが同じで、選択肢ごとに違う文字の列 (aaa、bb など) に替える。
+だから、写しからも、analysis.py は同じ数を出す (1 文字あたりの対数確率も、順を変えた結果も)。
 """
 
 import json
@@ -21,12 +21,14 @@ KEPT = "ID", "qid", "out_str", "hit", "rotation"
 
 def without_text(record):
     """結果の 1 件の、文字を除いた写し。"""
-    # {もとの「番号: 選択肢」: 替えた行}
+    # {もとの「番号: 選択肢」: 替えた行}。順を変えて見せても、同じ選択肢は同じ文字にする
+    shown = [line for line in record["input"].split("\n") if line]
+    choices = sorted(map(read_choice, shown))
     lines = {}
-    for label, line in enumerate(record["input"].split("\n")):
-        if line:
-            letters = string.ascii_lowercase[label] * len(read_choice(line))
-            lines[line] = f"{label}: {letters}"
+    for label, line in enumerate(shown):
+        choice = read_choice(line)
+        letters = string.ascii_lowercase[choices.index(choice)] * len(choice)
+        lines[line] = f"{label}: {letters}"
     # 選択肢のどれでもない回答は、番号だけにする
     unlike = f"{record['out_str']}: ?" if record["out_str"] else "?"
     made = {key: record[key] for key in KEPT if key in record}
