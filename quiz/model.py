@@ -138,7 +138,10 @@ def multiply_once(model):
     def side_by_side(head, inputs):
         return (inputs[0].contiguous(),)
 
-    model.get_output_embeddings().register_forward_pre_hook(side_by_side)
+    # モデルに付いてくるプログラムには、出力の層を教えないものがある
+    head = model.get_output_embeddings()
+    if head is not None:
+        head.register_forward_pre_hook(side_by_side)
 
 
 def read_model_config(base, config):
