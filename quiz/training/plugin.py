@@ -7,7 +7,6 @@
     post_train、post_train_unload (アダプタを書いた後)
 """
 
-import gc
 import os
 import shlex
 import sys
@@ -162,9 +161,6 @@ class Plugin(BasePlugin):
         trainer.add_callback(ProgressLine())
         if curve:
             trainer.add_callback(curve)
-        # Axolotl は、チェックポイントを書くたびに、要らないオブジェクトを探す。
-        # 読み込んだライブラリは要るものばかりなので、探させない
-        gc.freeze()
 
     def check_rows(self, cfg, trainer):
         """Axolotl が使う行は、学習用ファイルのすべての問題の、手順4の問い方のとおりの行か。"""
