@@ -1,19 +1,20 @@
-"""手順3が学習したモデルに、手順4も解かせたか: 同じ問題での、番号の確率の平均を比べる。
+"""手順3が学習したモデルに、手順4も解かせたか: 同じ問題での、正解の番号の確率の平均を比べる。
 
 手順3は、学習の終わりに quiz.json の一部を解き、training.json に残す:
     "self_check": {"questions": 問題の印, "n": 200, "accuracy": 最も確率の高い番号が正解の割合,
                    "probability": 正解の番号の確率の平均, "dtype": "torch.float32"}
+正解率は比べない。bf16 では、選べないモデルの番号の確率はよく同じ値になり (200 問のうち 102 問で
+そうだった)、どれが最も高いかが、計算の順だけで変わる。
 """
 
 from statistics import fmean
 
 from quiz.adapter import read_record
-from quiz.prompt import likely_label
 from quiz.questions.converted import questions_digest, spread_out
 
-# 計算の順が違うだけで変わりうる分 (許す差): 正解率 (少なくとも 1 問)、確率の平均の何割か
-EXACT = 0.0, 1e-3
-ROUGH = 0.02, 0.03
+# 計算の順が違うだけで変わりうる分 (許す差): 平均の何割か
+EXACT = 1e-3
+ROUGH = 0.03
 
 
 def measured_by_training(adapter):
@@ -38,19 +39,14 @@ def difference_from_training(before, questions, answers, run):
         return None
 
     exact = run["hardware"].startswith("CPU") and run["dtype"] == "torch.float32"
-    least, allowed_share = EXACT if exact else ROUGH
-    allowed_accuracy = max(1.5 / len(pairs), least)
-    accuracy = fmean(likely_label(a.choice_probs) == question.label for question, a in pairs)
-    accuracy_moved = abs(accuracy - before["accuracy"])
     probability = fmean(a.choice_probs[question.label] for question, a in pairs)
-    probability_moved = abs(probability - before["probability"])
-    allowed_probability = allowed_share * max(probability, before["probability"])
-    if accuracy_moved < allowed_accuracy and probability_moved <= allowed_probability:
+    allowed = (EXACT if exact else ROUGH) * max(probability, before["probability"])
+    if abs(probability - before["probability"]) <= allowed:
         return None
     return (
         f"{run['model']} + {run['adapter']} は、手順3で学習したモデルと同じ状態ではありません。"
-        f"同じ {len(pairs)} 問で、番号の確率での正解率は手順3の終わりに {before['accuracy']:.3f}、"
-        f"今は {accuracy:.3f}、正解の番号の確率の平均は {before['probability']:.4f} と "
-        f"{probability:.4f} です。この結果を使わず、基のモデルとアダプタのファイル、YAML、"
+        f"同じ {len(pairs)} 問での、正解の番号の確率の平均は、手順3の終わりに "
+        f"{before['probability']:.4f}、今は {probability:.4f} です。"
+        "この結果を使わず、基のモデルとアダプタのファイル、YAML、"
         "ライブラリの版 (requirements.txt) が学習したときのままかを確かめてください。"
     )

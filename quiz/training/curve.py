@@ -6,6 +6,7 @@
 """
 
 import math
+from statistics import fmean
 
 import torch
 from transformers import TrainerCallback
@@ -92,6 +93,17 @@ class Curve(TrainerCallback):
                 "別のモデルにするか、bf16: false と fp16: false にしてください。"
             )
         self.trainer.log({ACCURACY: accuracy, PROBABILITY: probability})
+
+    def guessed(self, accuracy):
+        """accuracy が当てずっぽうと区別できなければ、そう言う文。できれば None。"""
+        chance = fmean(1 / len(question.choices) for question, _ in self.asked)
+        deviation = math.sqrt(chance * (1 - chance) / len(self.asked))
+        if accuracy > chance + 2 * deviation:
+            return None
+        return (
+            f"当てずっぽう ({chance:.2f}) と区別できません。損失が下がっていても、選ぶことは"
+            "覚えていません。問題か num_epochs を増やして、学習し直してください。"
+        )
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
         if self.asked and state.global_step == 0:

@@ -211,4 +211,8 @@ class Plugin(BasePlugin):
                 f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): "
                 f"{accuracies}"
             )
+            curve = self.recorder.curve
+            guessed = curve and curve.guessed(done.curve[-1]["accuracy"])
+            if guessed:
+                print(f"注意: {guessed}")
         print(f"{cfg.output_dir} に書きました (記録は {RECORD})。次は: {self.next}")

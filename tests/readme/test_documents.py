@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import sys
 import unicodedata
 from functools import cache
 
@@ -228,7 +229,10 @@ def test_tables_of_the_real_model():
     made = set()
     for options in re.findall(r"`python analysis\.py ([^`]*docs/real[^`]*)`", text):
         made.update(step("analysis", *shlex.split(options), cwd=ROOT).stdout.splitlines())
-    # 区間のある行は、結果の表の行
-    rows = {line for line in text.splitlines() if re.search(r"\d\.\d{3}-\d\.\d{3}", line)}
+    trainings = (ROOT / "docs/real/training").iterdir()
+    made.update(run(sys.executable, ROOT / "docs/real/curves.py", *trainings, cwd=ROOT).stdout.splitlines())
+    # 区間のある行は結果の表の、矢印のある行は学習の表の行
+    number = r"\d\.\d{3}"
+    rows = {r for r in text.splitlines() if re.search(rf"^\| .*{number}(-| → ){number}", r)}
     assert len(rows) > 10
     assert rows <= made

@@ -43,9 +43,10 @@ def record(**changes):
         (answers(), CPU, record(), True),
         (answers(probability=0.9005), CPU, record(), True),
         (answers(probability=0.902), CPU, record(), False),
-        (answers(wrong=1, probability=0.9), CPU, record(probability=0.89575), True),
-        (answers(wrong=2, probability=0.9), CPU, record(probability=0.8915), False),
-        (answers(), CPU, record(accuracy=0.985), False),
+        (answers(wrong=2, probability=0.9), CPU, record(probability=0.8915), True),
+        (answers(wrong=2, probability=0.9), CPU, record(), False),
+        # 確率が同じ値なら、どれが最も高いとされるかは問わない
+        (answers(), CPU, record(accuracy=0.5), True),
         # 半精度や GPU では、大まかに
         (answers(probability=0.902), GPU, record(dtype="torch.bfloat16"), True),
         (answers(probability=0.93), GPU, record(dtype="torch.bfloat16"), False),
@@ -63,7 +64,7 @@ def test_difference(given, run, before, silent):
 
 def test_message_names_the_model_and_both_numbers():
     text = difference_from_training(record(), QUESTIONS, answers(probability=0.2), CPU)
-    for part in ("m + out", "200 問", "1.000", "0.000", "0.9000", "0.2000", "手順3", "YAML"):
+    for part in ("m + out", "200 問", "0.9000", "0.2000", "手順3", "YAML"):
         assert part in text
     assert "\n" not in text
 

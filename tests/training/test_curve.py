@@ -15,6 +15,7 @@ def test_report_and_learning_curve_of_the_demo(demo):
     assert report["questions"] == 895 and report["first_loss"] > 2 > report["last_loss"]
     curve = report["curve"]
     assert [p["epoch"] for p in curve] == [0, 1, 2, 3]
+    assert "区別できません" not in (demo / "stdout.txt").read_text()
     for point, name in ((curve[0], "result-base.json"), (curve[-1], "result.json")):
         records = read(demo / name)[:-1]
         likely = [
