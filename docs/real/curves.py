@@ -16,5 +16,5 @@ for path in sys.argv[1:]:
     losses = f"{training['first_loss']:.3f} → {training['last_loss']:.3f}"
     curve = " ".join(f"{point['accuracy']:.3f}" for point in training["curve"])
     cells = [Path(path).stem, training["questions"], batch, settings["learning_rate"]]
-    cells += [training["steps_done"], losses, curve]
+    cells += [f"{training['steps_done']}/{training['steps_planned']}", losses, curve]
     print("|", " | ".join(map(str, cells)), "|")
