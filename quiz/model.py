@@ -3,6 +3,7 @@
 import inspect
 import logging
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -27,6 +28,18 @@ class AdapterMismatch(ValueError):
     """アダプタのテンソルが、モデルの置き場所と合わない。"""
 
 
+def no_gpu_parts():
+    """GPU がなければ、GPU のための部品 (flash-linear-attention) を使わせない。
+
+    transformers は、入っていれば CPU でもそれを使い、Qwen3.5 などが「0 active drivers」で止まる。
+    どちらを使うかは、モデルのプログラムを読み込むときに決まるので、それより先に呼ぶ。
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        sys.modules["fla"] = None
+
+
 def quiet(base):
     """利用状況の送信と、学生に関係のない警告を止める。ライブラリを読み込むより先に呼ぶ。
 
@@ -43,6 +56,7 @@ def quiet(base):
     for name in ("bitsandbytes", "torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="bitsandbytes")
+    no_gpu_parts()
     import transformers
 
     # 重みを読み込む進み具合は隠し、取得の進み具合は見せる

@@ -24,20 +24,18 @@ def without_text(record):
     # {もとの「番号: 選択肢」: 替えた行}。順を変えて見せても、同じ選択肢は同じ文字にする
     shown = [line for line in record["input"].split("\n") if line]
     choices = sorted(map(read_choice, shown))
-    lines = {}
-    for label, line in enumerate(shown):
-        choice = read_choice(line)
-        letters = string.ascii_lowercase[choices.index(choice)] * len(choice)
-        lines[line] = f"{label}: {letters}"
-    # 選択肢のどれでもない回答は、番号だけにする
-    unlike = f"{record['out_str']}: ?" if record["out_str"] else "?"
+    letters = {c: string.ascii_lowercase[i] * len(c) for i, c in enumerate(choices)}
+    lines = {line: f"{i}: {letters[read_choice(line)]}" for i, line in enumerate(shown)}
+    # 番号と違う選択肢の文字を書いた回答は、その文字のまま。どの選択肢でもない文字は ? にする
+    text = letters.get(read_choice(record["output"]), "?")
+    output = f"{record['out_str']}: {text}" if record["out_str"] else "?"
     made = {key: record[key] for key in KEPT if key in record}
     made |= {
-        "prompt": record["qid"],
+        "prompt": str(record["qid"]),
         "input": "\n".join(lines.values()),
         "correct_answer": lines[record["correct_answer"]],
-        "output": lines.get(record["output"], unlike),
-        "choice_probs": [round(p, 4) for p in record["choice_probs"]],
+        "output": output,
+        "choice_probs": [float(f"{p:.4g}") for p in record["choice_probs"]],
     }
     if "text_log_probs" in record:
         made["text_log_probs"] = [round(p, 3) for p in record["text_log_probs"]]

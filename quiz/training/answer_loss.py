@@ -73,6 +73,11 @@ def answers_only(trainer, model, yaml):
     allowed = HALF if trainer.args.bf16 or trainer.args.fp16 else EXACT
     if abs(found - expected) <= allowed * expected:
         trainer.data_collator = ours
+    elif trainer.is_world_process_zero():
+        print(
+            f"注意: 回答の logits だけでは損失が違う ({found:.4f} と {expected:.4f}) ので、"
+            "すべての logits を求めます。遅く、メモリも多く要ります。"
+        )
 
 
 @torch.no_grad()

@@ -95,14 +95,21 @@ class Curve(TrainerCallback):
         self.trainer.log({ACCURACY: accuracy, PROBABILITY: probability})
 
     def guessed(self, accuracy):
-        """accuracy が当てずっぽうと区別できなければ、そう言う文。できれば None。"""
+        """accuracy が当てずっぽうより高いと言えなければ、そう言う文。
+
+        二項分布の片側の検定 (2.5 %)。言えるか、問題が少なすぎれば None。
+        """
+        from scipy.stats import binomtest
+
+        n = len(self.asked)
         chance = fmean(1 / len(question.choices) for question, _ in self.asked)
-        deviation = math.sqrt(chance * (1 - chance) / len(self.asked))
-        if accuracy > chance + 2 * deviation:
+        p = binomtest(round(accuracy * n), n, chance, alternative="greater").pvalue
+        # 全問に正解しても言えないほど、問題が少ない
+        if p <= 0.025 or chance**n > 0.025:
             return None
         return (
-            f"当てずっぽう ({chance:.2f}) と区別できません。損失が下がっていても、選ぶことは"
-            "覚えていません。問題か num_epochs を増やして、学習し直してください。"
+            f"この正解率は、当てずっぽう ({chance:.2f}) より高いとは言えません。損失が下がって"
+            "いても、覚えたのは書式だけかもしれません (docs/trouble.md の「当てずっぽう」)。"
         )
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):

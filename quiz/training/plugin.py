@@ -26,6 +26,7 @@ from quiz.model import (
     compute_exactly,
     empty_model,
     multiply_once,
+    no_gpu_parts,
     read_model_config,
 )
 from quiz.training.answer_loss import answers_only
@@ -74,6 +75,7 @@ class Plugin(BasePlugin):
         """点検し、続きからか初めからかを決める。"""
         path = str(cfg.axolotl_config_path)
         world = int(os.environ.get("WORLD_SIZE", 1))
+        no_gpu_parts()
         self.plan = check(cfg.to_dict(), path, world)
 
         # この計算機でできる精度と、モデルに合う計算のしかたにする
@@ -205,14 +207,13 @@ class Plugin(BasePlugin):
         if done.first_loss:
             text += f"、損失 {done.first_loss:.3f} → {done.last_loss:.3f}"
         print(text)
-        if done.curve:
+        # 終わりに測ったのでなければ (続きから、測らずに始めたなど)、出さない
+        if done.self_check:
             accuracies = "  ".join(f"{point['accuracy']:.3f}" for point in done.curve)
             print(
                 f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): "
                 f"{accuracies}"
             )
-            curve = self.recorder.curve
-            guessed = curve and curve.guessed(done.curve[-1]["accuracy"])
-            if guessed:
+            if guessed := self.recorder.curve.guessed(done.self_check["accuracy"]):
                 print(f"注意: {guessed}")
         print(f"{cfg.output_dir} に書きました (記録は {RECORD})。次は: {self.next}")

@@ -62,6 +62,15 @@ def test_difference(given, run, before, silent):
     assert (text is None) == silent, text
 
 
+def test_few_questions_may_differ_more():
+    """bf16 では、3 問の平均は 1 問の違いで動く。200 問なら、同じ差は別のモデル。"""
+    few = QUESTIONS[:3]
+    before = record(questions=questions_digest(few), n=3, dtype="torch.bfloat16")
+    given = answers(probability=0.8)
+    assert difference_from_training(before, few, given[:3], GPU) is None
+    assert difference_from_training(record(dtype="torch.bfloat16"), QUESTIONS, given, GPU)
+
+
 def test_message_names_the_model_and_both_numbers():
     text = difference_from_training(record(), QUESTIONS, answers(probability=0.2), CPU)
     for part in ("m + out", "200 問", "0.9000", "0.2000", "手順3", "YAML"):

@@ -1,8 +1,35 @@
 """学習曲線: 初めと終わりの値は、手順4の番号の確率での正解率そのもの。"""
 
+from types import SimpleNamespace
+
 import pytest
 from conftest import read
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from quiz.prompt import Question
+from quiz.training.curve import Curve
+
+
+@pytest.mark.parametrize(
+    "n, choices, accuracy, silent",
+    [
+        (200, 5, 0.235, False),
+        (200, 5, 0.3, True),
+        (179, 5, 0.972, True),
+        # 当てずっぽうより低くても、より高いとは言えない
+        (9, 2, 0.0, False),
+        (9, 2, 1.0, True),
+        # 全問に正解しても言えないほど少ないなら、何も言わない
+        (4, 2, 1.0, True),
+        (1, 5, 0.0, True),
+    ],
+)
+def test_no_better_than_guessing(n, choices, accuracy, silent):
+    question = Question("問い?", tuple("いろはにほ"[:choices]), 0)
+    curve = SimpleNamespace(asked=[(question, [])] * n)
+    text = Curve.guessed(curve, accuracy)
+    assert (text is None) == silent
+    assert silent or f"({1 / choices:.2f})" in text
 
 
 def test_report_and_learning_curve_of_the_demo(demo):
@@ -15,7 +42,7 @@ def test_report_and_learning_curve_of_the_demo(demo):
     assert report["questions"] == 895 and report["first_loss"] > 2 > report["last_loss"]
     curve = report["curve"]
     assert [p["epoch"] for p in curve] == [0, 1, 2, 3]
-    assert "区別できません" not in (demo / "stdout.txt").read_text()
+    assert "より高いとは言えません" not in (demo / "stdout.txt").read_text()
     for point, name in ((curve[0], "result-base.json"), (curve[-1], "result.json")):
         records = read(demo / name)[:-1]
         likely = [
