@@ -1,5 +1,6 @@
 """モデルとトークナイザを読む: トークン列の照合、精度、読めないとき。"""
 
+import importlib
 import json
 import shutil
 
@@ -291,3 +292,9 @@ def test_adapter_inside_the_base_model(llama, llama_run, tmp_path):
     assert "アダプタのフォルダ" in step_error(
         "quiz.training.preflight", "qlora-opencalm.yml", cwd=tmp_path
     )
+
+
+def test_parts_for_gpus_are_not_used_on_a_cpu():
+    """入っていても使わせない: CUDA 版の torch では読み込めてしまい、計算の途中で止まる。"""
+    with pytest.raises(ImportError):
+        importlib.import_module("fla")
