@@ -122,7 +122,7 @@ def test_collator_keeps_the_answers_alone(rows):
 
 
 
-def test_model_whose_loss_changes_goes_as_before(rows, tmp_path):
+def test_model_whose_loss_changes_goes_as_before(rows, tmp_path, capsys):
     """左を埋めると損失が変わるモデルや、質問の部分も学習する設定では、何も変えない。"""
     trainer = make_trainer(random_model("gpt2", **FAMILIES["gpt2"]), rows, tmp_path)
     before = trainer.data_collator
@@ -139,6 +139,7 @@ def test_model_whose_loss_changes_goes_as_before(rows, tmp_path):
     assert can_keep_answers(trainer.model, {})
     answers_only(trainer, trainer.model, {})
     assert trainer.data_collator is before
+    assert "すべての logits を求めます" in capsys.readouterr().out
     trainer.model.forward = forward
     answers_only(trainer, trainer.model, {})
     assert isinstance(trainer.data_collator, AnswerCollator)
