@@ -7,6 +7,7 @@ Axolotl を読み込むだけで 20 秒かかるので、読み込むのは 1 �
 import multiprocessing
 import os
 import runpy
+import socket
 import sys
 import tempfile
 from functools import cache
@@ -29,6 +30,30 @@ def loaded_process():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED)
     return context
+
+
+def together(target, n, *arguments):
+    """target(*arguments) を、torchrun と同じ環境の n 個のプロセスでする。"""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = []
+    for rank in range(n):
+        environment = {"RANK": rank, "LOCAL_RANK": rank, **shared}
+        given = target, environment, arguments
+        processes.append(loaded_process().Process(target=one_of_them, args=given))
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * n
+
+
+def one_of_them(target, environment, arguments):
+    """torchrun が始めた 1 つのプロセスのつもりで、target をする。"""
+    for name, value in environment.items():
+        os.environ[name] = str(value)
+    target(*arguments)
 
 
 def launch(options, work):

@@ -1,19 +1,15 @@
-"""回答の分だけの logits で求めた損失と、直した重みは、ふつうに求めたものと同じ。
-
-torchrun --nproc_per_node 2 tests/training/test_answer_loss.py FOLDER   # 2 つのプロセスの損失を書く
-"""
+"""回答の分だけの logits で求めた損失と、直した重みは、ふつうに求めたものと同じ。"""
 
 import json
 import os
-import sys
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
 from axolotl.utils.collators import DataCollatorForSeq2Seq
-from conftest import DEMO, FAST, ROOT, read, run
+from conftest import DEMO, FAST, read
 from datasets import Dataset
+from launch import together
 from solving_helpers import random_model, uneven_questions
 from transformers import Trainer, TrainingArguments
 
@@ -95,8 +91,7 @@ def test_a_step_learns_the_same(kind, rows, tmp_path):
 
 def test_two_processes_learn_the_same(tmp_path):
     """行の数が半端でも、2 つのプロセスの損失は、どちらの求め方でも同じ。"""
-    paths = f"PYTHONPATH={ROOT}:{ROOT / 'tests'}"
-    run("env", paths, "torchrun", "--nproc_per_node", "2", __file__, tmp_path, cwd=tmp_path)
+    together(learn_both_ways, 2, tmp_path)
     plain, ours = read(tmp_path / "losses.json")
     assert ours == pytest.approx(plain, rel=1e-5) and len(set(plain)) == 2
 
@@ -145,15 +140,16 @@ def test_model_whose_loss_changes_goes_as_before(rows, tmp_path, capsys):
     assert isinstance(trainer.data_collator, AnswerCollator)
 
 
-if __name__ == "__main__":
-    out = Path(sys.argv[1])
+def learn_both_ways(folder):
+    """2 つのプロセスの 1 つ: ふつうの求め方と、ここの求め方で学習し、損失を書く。"""
     rank = os.environ["RANK"]
-    own = out / rank
+    own = folder / rank
     own.mkdir()
-    same_rows = make_rows(own)
+    rows = make_rows(own)
     losses = []
-    for way in (False, True):
-        model = random_model("gpt_neox")
-        losses.append(losses_of(make_trainer(model, same_rows, own, way)))
+    for answers in (False, True):
+        trainer = make_trainer(random_model("gpt_neox"), rows, own, answers)
+        assert trainer.args.world_size == 2
+        losses.append(losses_of(trainer))
     if rank == "0":
-        (out / "losses.json").write_text(json.dumps(losses))
+        (folder / "losses.json").write_text(json.dumps(losses))
