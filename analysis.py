@@ -29,6 +29,25 @@ from quiz.scoring.taught import find_cases, steps_of
 from quiz.scoring.taught_text import report
 from quiz.scoring.text import markdown, summary_lines
 
+# 何を出すか
+FLAGS = {
+    "--genre": "分野 (genre) ごとの正解率も出す",
+    "--table": "分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す",
+    "--published": "チュートリアルの公開の表を出す。結果のファイルがあれば並べる",
+    "--errors": "番号の偏り、確信度と正解率、自信のある間違いを出す",
+    "--taught": "学習が何を教えたか: 学習前の聞き方を 1 段ずつ公平にして、学習後と比べる",
+}
+# 書くファイル
+FILES = {
+    "--plot": "学習の前から後への図と、学習曲線 (.png、.svg、.pdf)",
+    "--html": "全問を見て回るページ (.html)。ネットワークは使わない",
+}
+SUFFIXES = {"--plot": (".png", ".svg", ".pdf"), "--html": (".html",)}
+NOT_TAUGHT = (
+    "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
+    "ください: python run_quiz.py --base --by-text と python run_quiz.py"
+)
+
 
 def main():
     args = read_arguments()
@@ -41,48 +60,36 @@ def main():
 
     # 表の中身。図も同じものから描く
     with_tables = args.table or args.published
-    rows = make_rows(results)
-    if args.published:
-        rows = beside_published(rows)
     tables = []
     if with_tables or args.plot:
-        tables = make_tables(rows)
+        rows = make_rows(results)
+        tables = make_tables(beside_published(rows) if args.published else rows)
 
-    # 文にできないものがあれば、ファイルを書く前に終わる
-    cases = taught_cases(results) if args.taught else []
-    taught_text = report(cases, results) if cases else ""
+    # 学習が教えたこと。なければ、ファイルを書く前に終わる
+    cases = find_cases(results) if args.taught else []
+    if args.taught and not cases:
+        fail(NOT_TAUGHT)
+    taught = report(cases, results) if cases else ""
 
     # ファイルを書いてから、表示する
     if args.plot:
-        suffix = Path(args.plot).suffix[1:]
-        taught = steps_of(cases[0]) if cases else []
-        save(args.plot, plot(tables, results, suffix, taught))
+        steps = steps_of(cases[0]) if cases else []
+        save(args.plot, plot(tables, results, Path(args.plot).suffix[1:], steps))
     if args.html:
         save(args.html, page(results))
     if with_tables:
         print(markdown(tables, bool(args.table or results), args.published), end="")
-    if args.taught:
-        print(taught_text)
+    if taught:
+        print(taught)
     for result in results:
         if args.errors:
             print(mistakes(result))
-        elif not with_tables and not args.taught:
+        elif not with_tables and not taught:
             print(summary_lines(result, args.genre))
 
     # 名前を書いた結果が読めないのは、打ち間違いかもしれない
     if problems and args.results:
         fail("読めない結果がありました (上の注意)。")
-
-
-def taught_cases(results):
-    """--taught で比べるもの。学習したモデルごと。なければ、1 行を言って終わる。"""
-    cases = find_cases(results)
-    if not cases:
-        fail(
-            "--taught に使う結果がありません (--blank-question の結果は使わない)。手順4を実行して"
-            "ください: python run_quiz.py --base --by-text と python run_quiz.py"
-        )
-    return cases
 
 
 def save(path, content):
@@ -95,55 +102,19 @@ def read_arguments():
     """打たれた引数。"""
     # 値を取る引数は、2 度書けば断られる
     parser = Parser(__doc__)
-    parser.add_argument(
-        "results",
-        nargs="*",
-        help="結果のファイルか、そのフォルダ (既定: ここにある result*.json すべて)",
-    )
-    # 出すもの
-    parser.add_argument("--genre", action="store_true", help="分野 (genre) ごとの正解率も出す")
-    parser.add_argument(
-        "--table",
-        action="store_true",
-        help="分野ごとの表を、95 %% 区間、学習前や最良のモデルとの検定も付けて出す",
-    )
-    parser.add_argument(
-        "--published",
-        action="store_true",
-        help="チュートリアルの公開の表を出す。結果のファイルがあれば並べる",
-    )
-    parser.add_argument(
-        "--errors",
-        action="store_true",
-        help="番号の偏り、確信度と正解率、自信のある間違いを出す",
-    )
-    parser.add_argument(
-        "--taught",
-        action="store_true",
-        help="学習が何を教えたか: 学習前の聞き方を 1 段ずつ公平にして、学習後と比べる",
-    )
-    # 書くファイル
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="学習の前から後への図と、学習曲線 (.png、.svg、.pdf)",
-    )
-    parser.add_argument(
-        "--html",
-        metavar="FILE",
-        help="全問を見て回るページ (.html)。ネットワークは使わない",
-    )
+    what = "結果のファイルか、そのフォルダ (既定: ここにある result*.json すべて)"
+    parser.add_argument("results", nargs="*", help=what)
+    for option, what in FLAGS.items():
+        parser.add_argument(option, action="store_true", help=what)
+    for option, what in FILES.items():
+        parser.add_argument(option, metavar="FILE", help=what)
     args = parser.parse_args()
     # 結果のファイルを書きつぶさないためでもある
-    check_suffix("--plot", args.plot, (".png", ".svg", ".pdf"))
-    check_suffix("--html", args.html, (".html",))
+    for option, suffixes in SUFFIXES.items():
+        path = getattr(args, option[2:])
+        if path and Path(path).suffix not in suffixes:
+            fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
     return args
-
-
-def check_suffix(option, path, suffixes):
-    """書くファイルの名前の終わりを確かめる。"""
-    if path and Path(path).suffix not in suffixes:
-        fail(f"{option} {path}: ファイル名の終わりは {' か '.join(suffixes)} にしてください。")
 
 
 def find_paths(args):
@@ -173,8 +144,7 @@ def files_in(folder):
     found = sorted(Path(folder).rglob("result*.json")) or here
     left = [path.name for path in here if path not in found]
     if left:
-        why = "名前が result で始まらないので、読みません"
-        print(f"注意: {folder} の {'、'.join(left)}: {why}。", file=sys.stderr)
+        note(f"{folder} の {'、'.join(left)}: 名前が result で始まらないので、読みません。")
     return list(map(str, found)) or [folder]
 
 
@@ -185,26 +155,29 @@ def unfinished():
 
 
 def warn(results, problems):
-    """読めない結果、書き換えられた結果、解きかけの結果を、stderr で言う。"""
-    # stdout は、表だけを別のファイルに残せるように
-    notes = [f"{problem} この結果は除きます。" for problem in problems]
+    """読めない結果、書き換えられた結果、写し、解きかけの結果を言う。"""
+    for problem in problems:
+        note(f"{problem} この結果は除きます。")
     first = {}
     for result in results:
         lines = result.regraded
         if lines:
-            notes.append(
+            note(
                 f"{result.path}:{lines[0]}: 書いてある hit か out_str が、回答と合いません "
                 f"(ほかに {len(lines) - 1} 件)。回答と正解から採点し直しました。"
             )
         # かかった秒まで同じ結果は、解き直したものではない
-        whole = (result.model, result.seconds, result.answers)
-        same = first.setdefault(hash(repr(whole)), result)
+        whole = repr((result.model, result.seconds, result.answers))
+        same = first.setdefault(hash(whole), result)
         if same is not result:
-            notes.append(f"{result.path}: 回答も、かかった秒も、{same.path} と同じです (写し)。")
+            note(f"{result.path}: 回答も、かかった秒も、{same.path} と同じです (写し)。")
     for part in unfinished():
-        notes.append(f"{part}: 手順4の途中です。同じコマンドをもう一度打つと、続きから解きます。")
-    for note in notes:
-        print(f"注意: {note}", file=sys.stderr)
+        note(f"{part}: 手順4の途中です。同じコマンドをもう一度打つと、続きから解きます。")
+
+
+def note(message):
+    """1 行を stderr に出す。stdout は、表だけを別のファイルに残せるように。"""
+    print(f"注意: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

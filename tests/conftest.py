@@ -59,8 +59,15 @@ SHAPE = {
 FAST = {"tokenizer_type": "PreTrainedTokenizerFast"}  # YAML のうち、トークナイザを読むのに要る 1 行
 
 
-# デモを使い、1 つで 1 分かかるもの。組に入れず、空いた方のプロセスが、小さなテストより先にする
-LONG = "test_readme_typed", "test_killed_at_any_moment"
+# 1 つで 1 分近くかかるもの。組に入れず、空いた方のプロセスが、小さなテストより先にする
+LONG = (
+    "test_readme_typed",
+    "test_killed_at_any_moment",
+    "test_hub_that_fails",
+    "test_twenty_large_files",
+    "test_trained_model_is_the_one_asked",
+    "test_table_has_every_model",
+)
 # 同じモデルを何度も作らないように、1 つのプロセスに集めるテスト: 使う fixture → 組
 GROUPS = {"demo": "demo", "llama_source": "models", "qwen_v1": "models"}
 
@@ -68,10 +75,10 @@ GROUPS = {"demo": "demo", "llama_source": "models", "qwen_v1": "models"}
 @pytest.hookimpl(tryfirst=True)  # xdist が印を読む前に付ける
 def pytest_collection_modifyitems(items):
     """2 つのプロセスへの分け方を決める。大きな組から始まり、残りは空いた方がする。"""
-    items.sort(key=lambda item: item.name not in LONG)
+    items.sort(key=lambda item: item.originalname not in LONG)
     for item in items:
         groups = [GROUPS[name] for name in GROUPS if name in item.fixturenames]
-        if groups and item.name not in LONG:
+        if groups and item.originalname not in LONG:
             item.add_marker(pytest.mark.xdist_group(groups[0]))
 
 

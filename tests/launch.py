@@ -4,6 +4,7 @@ Axolotl を読み込むだけで 20 秒かかるので、読み込むのは 1 �
 (accelerate launch) は、デモ、README、中断、2 プロセスのテストが打つ。
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -51,6 +52,7 @@ def together(target, n, *arguments):
 
 def one_of_them(target, environment, arguments):
     """torchrun が始めた 1 つのプロセスのつもりで、target をする。"""
+    gc.freeze()
     for name, value in environment.items():
         os.environ[name] = str(value)
     target(*arguments)
@@ -73,6 +75,8 @@ def train_here(options, work, environment, paths):
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
+    # 読み込み終えたものは、片付けの対象にしない (Trainer は保存のたびに調べ、0.4 秒かかる)
+    gc.freeze()
     # 打った人の環境とフォルダと画面
     os.environ.clear()
     os.environ.update(environment)

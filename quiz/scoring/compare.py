@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from quiz.files import fail
-from quiz.scoring.rows import Row
+from quiz.scoring.rows import Row, values
 from quiz.scoring.settings import SEED_AND_HARMLESS
 from quiz.scoring.statistics import Difference, holm, paired
 
@@ -62,18 +62,8 @@ def make_table(title, rows):
     # 最良の行と学習前の行のほかは、どれも比べる
     crowded = len(own) > MANY
     best = None if crowded else find_best(own)
-    versus_best = {}
-    versus_base = {}
-    for row in own:
-        base = find_base(row, own)
-        if best not in (None, row):
-            versus_best[row] = compare(row, best)
-        if base and not row.untrained:
-            versus_base[row] = compare(row, base)
-    # 同じ表の同じ列の中で、いくつも検定したときの補正をする
-    for column in (versus_best, versus_base):
-        correct(c.score for c in column.values())
-        correct(c.likelihood for c in column.values())
+    versus_best = compare_each({row: best for row in own if row is not best})
+    versus_base = compare_each({row: find_base(row, own) for row in own if not row.untrained})
 
     # 最良のモデルとその学習前の組は、差 (学習後 - 学習前) を 1 度だけ
     pairs = {}
@@ -91,6 +81,16 @@ def make_table(title, rows):
         pairs=found,
         crowded=crowded,
     )
+
+
+def compare_each(others):
+    """{行: 比べる行か None} から {行: Comparison}。p は、いくつも検定したときの補正をした値。"""
+    made = {row: compare(row, other) for row, other in others.items() if other}
+    for name in ("score", "likelihood"):
+        tested = [found for found in values(made.values(), name) if found]
+        for found, p in zip(tested, holm(values(tested, "p"))):
+            found.p = p
+    return made
 
 
 def find_best(rows):
@@ -127,9 +127,10 @@ def compare(a, b):
     common = a.questions & b.questions
 
     # 生成した回答の正誤と、番号の確率での正誤。同じ問題の組で
-    both = [(a.answers[key], b.answers[key]) for key in common]
-    score = paired([(x.hit, y.hit) for x, y in both])
-    likelihood = paired([(x.likely_hit, y.likely_hit) for x, y in both])
+    mine = [a.answers[key] for key in common]
+    others = [b.answers[key] for key in common]
+    score = paired(values(mine, "hit"), values(others, "hit"))
+    likelihood = paired(values(mine, "likely_hit"), values(others, "likely_hit"))
 
     # 条件の違いと、比べていない問題のわけ。選択肢の違う quiz.json の問題は、qid が同じでも別
     only_a = a.n - len(common)
@@ -144,14 +145,6 @@ def compare(a, b):
     elif only_a or only_b:
         notes.append(f"共通でない問題 (前の {only_a} 問、後の {only_b} 問) を除いた")
     return Comparison(a, b, common, score, likelihood, "。".join(notes))
-
-
-def correct(differences):
-    """Difference の p を、いくつも検定したときの補正をした値に書き換える。None は飛ばす。"""
-    tested = list(filter(None, differences))
-    corrected = holm([found.p for found in tested])
-    for found, p in zip(tested, corrected):
-        found.p = p
 
 
 def same_training(row):

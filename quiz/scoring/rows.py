@@ -67,8 +67,13 @@ def make_row(result, answers, latency=None):
 def mean(answers, name):
     """答えの項目 name の平均。分からないもの (None) があれば None。"""
     # 分かるものだけの平均は、ほかの行と比べられない
-    values = [getattr(answer, name) for answer in answers]
-    return None if None in values else fmean(values)
+    found = values(answers, name)
+    return None if None in found else fmean(found)
+
+
+def values(items, name):
+    """どの要素についても、項目 name の値。"""
+    return [getattr(item, name) for item in items]
 
 
 def mark(answers, same="asked"):

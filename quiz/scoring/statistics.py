@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from itertools import chain
 
 ALPHA = 0.05  # 有意水準。区間は 95 %
 Z = 1.959963984540054  # 標準正規分布の、両側 5 % の点
@@ -19,13 +18,14 @@ class Difference:
     p: float  # McNemar の検定の p 値
 
 
-def paired(pairs):
-    """同じ問題の (自分の正誤, 相手の正誤) のリストから、Difference を求める。
+def paired(mine, others):
+    """同じ問題を同じ順に並べた、自分の正誤と相手の正誤のリストから、Difference を求める。
 
-    組が 1 つもないか、分からない正誤 (None) が 1 つでもあれば None。
+    問題が 1 つもないか、分からない正誤 (None) が 1 つでもあれば None。
     """
-    if not pairs or None in chain(*pairs):
+    if not mine or None in mine or None in others:
         return None
+    pairs = list(zip(mine, others, strict=True))
     n = len(pairs)
     won = pairs.count((True, False))
     lost = pairs.count((False, True))

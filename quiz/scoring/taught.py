@@ -123,7 +123,7 @@ def steps_of(case):
             continue
         difference = None
         if made:
-            difference = paired(list(zip(hits, made[-1].hits)))
+            difference = paired(hits, made[-1].hits)
         n = len(hits)
         interval = wilson(sum(hits), n)
         step = Step(title, fmean(hits), interval, n, role, hits, difference)

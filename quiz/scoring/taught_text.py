@@ -123,7 +123,7 @@ def verdict(after, before, meanings):
     """before のうち最も高い段と after の差と、その意味 (meanings の 1 つ) の文。"""
     # 最も高いものを選ぶ分だけ、学習前に有利になる
     best = max(before, key=lambda step: step.accuracy)
-    gain = paired(list(zip(after.hits, best.hits)))
+    gain = paired(after.hits, best.hits)
     low, high = gain.interval
     meaning = meanings[1]
     if low > 0:

@@ -36,18 +36,17 @@ class BatchReader:
         """rows (prompts の先頭で始まるトークン列のリスト) を計算し、Read を返す。"""
         # 長さをそろえるために埋めるのは prefix の直後。
         # そうすれば、どの行も最後の列がその行の最後のトークンになる。
-        shared = [row[: len(self.prefix)] for row in rows]
-        shared = torch.tensor(shared, device=self.model.device, dtype=torch.long)
-        shared_mask = torch.ones_like(shared)
+        prefix = torch.tensor([self.prefix], device=self.model.device, dtype=torch.long)
+        shared = prefix.expand(len(rows), -1)
         rest, rest_mask = self.pad([row[len(self.prefix) :] for row in rows], "left")
         ids = torch.cat([shared, rest], dim=1)
-        mask = torch.cat([shared_mask, rest_mask], dim=1)
+        mask = torch.cat([torch.ones_like(shared), rest_mask], dim=1)
 
         # prefix は初めの 1 度だけ計算し、あとはその写しに、残りを続ける
         cache = None
         if self.prefix:
             if self.prefix_cache is None:
-                output = self.forward(shared[:1], shared_mask[:1], None, 1)
+                output = self.forward(prefix, torch.ones_like(prefix), None, 1)
                 self.prefix_cache = output.past_key_values
             cache = copy.deepcopy(self.prefix_cache)
             cache.batch_repeat_interleave(len(rows))
@@ -56,10 +55,9 @@ class BatchReader:
 
     def extend(self, ids, read):
         """read に ids (B, t) を続けた logits (B, t, V)。計算したものは捨て、read を元に戻す。"""
-        width = ids.shape[1]
         mask = torch.cat([read.mask, torch.ones_like(ids)], dim=1)
-        logits = self.forward(ids, mask, read.cache, width).logits
-        read.cache.crop(-width)
+        logits = self.forward(ids, mask, read.cache, ids.shape[1]).logits
+        read.cache.crop(-ids.shape[1])
         return logits
 
     def pad(self, rows, side):

@@ -58,8 +58,7 @@ class Solver:
         """
         # 長い順に並んでいるので、1 回分の行数は、その最初の問題で決まる
         budget = budget or TOKEN_BUDGET[self.model.device.type]
-        wanted = set(indices)
-        waiting = [i for i in self.by_length if i in wanted]
+        waiting = [i for i in self.by_length if i in indices]
         batches = []
         while waiting:
             longest = len(self.prompts[waiting[0]] + self.labels.lead)
@@ -70,6 +69,7 @@ class Solver:
             waiting = waiting[rows:]
         return batches
 
+    @torch.inference_mode()
     def answer(self, indices):
         """indices の問題の Output のリストを返す。メモリに入らなければ、二つに分けて解く。"""
         try:
@@ -89,7 +89,6 @@ class Solver:
         tqdm.write(f"注意: {self.why_plain}", file=sys.stderr)
         return self.answer(indices)
 
-    @torch.inference_mode()
     def attempt(self, indices):
         """速い方法か、定義のとおりに解く。"""
         if self.why_plain:
@@ -101,7 +100,6 @@ class Solver:
             outputs = [o._replace(text_log_probs=s) for o, s in zip(outputs, sums)]
         return outputs
 
-    @torch.inference_mode()
     def answer_one(self, i):
         """1 問を定義 (one_by_one.py) のとおりに解き、Output を返す。"""
         output = answer_plainly(self.model, self.tokenizer, self.labels, self.prompts[i])

@@ -11,6 +11,7 @@ import torch
 from quiz.prompt import TEXT_ANSWER, TEXT_PROMPT
 from quiz.solving.batch_reader import BatchReader
 from quiz.solving.examples import BETWEEN
+from quiz.solving.one_by_one import logits_after
 
 
 class ByText:
@@ -39,16 +40,12 @@ class ByText:
 
     def plainly(self, i):
         """定義: i 問目の選択肢ごとの、対数確率 (自然対数) の合計のリスト。"""
-        prompt = self.prompts[i]
-        begin = len(prompt)
         sums = []
         for answer in self.choices[i]:
-            ids = torch.tensor([prompt + answer], device=self.model.device)
-            mask = torch.ones_like(ids)
-            logits = self.model(input_ids=ids, attention_mask=mask).logits
+            ids, mask = self.reader.pad([answer], "right")
             # 次のトークンの確率は、1 つ前のトークンの所にある
-            before = logits[:, begin - 1 : -1]
-            sums += totals(before, ids[:, begin:], mask[:, begin:]).tolist()
+            logits = logits_after(self.model, self.prompts[i], answer)[:, :-1]
+            sums += totals(logits, ids, mask).tolist()
         return sums
 
     def together(self, indices):

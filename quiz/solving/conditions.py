@@ -4,20 +4,16 @@
 """
 
 import os
-import re
-from hashlib import sha256
 from importlib import metadata
-from pathlib import Path
 
 import torch
-from transformers.utils import cached_file
 
-from quiz.adapter import read_record
+from quiz.adapter import adapter_digest, base_digest, read_record
 from quiz.questions.converted import questions_digest
 from quiz.solving.examples import shown
 
-# これらだけが違うときは、途中結果の続きにしてよい
-NOT_COMPARED = {"hardware", "versions", "training", "name", "shots_text"}
+# 版を残すライブラリ
+LIBRARIES = "torch", "transformers", "peft", "bitsandbytes"
 # 結果と一緒に残す、学習の記録 (training.json) の項目
 TRAINING = "questions", "epochs", "steps_done", "seconds", "curve", "settings", "train_files"
 
@@ -46,26 +42,18 @@ def conditions(base, adapter, config, model, questions, examples, args):
         "name": args.name,
         "training": training_of(adapter),
         "hardware": f"CPU {os.cpu_count()} cores",
-        "versions": {},
+        "versions": {library: metadata.version(library) for library in LIBRARIES},
     }
-    # 何の上で、どの版で動いたか
     if torch.cuda.is_available():
         run["hardware"] = torch.cuda.get_device_name()
-    for library in ("torch", "transformers", "peft", "bitsandbytes"):
-        run["versions"][library] = metadata.version(library)
     return run
 
 
 def files_digest(base, adapter):
-    """モデルとアダプタのファイルの印。大きいので、中身の代わりに、名前と大きさと更新時刻で見分ける。"""
-    # 基のモデル (Hub のものなら、手元に取ってある所) と、アダプタのフォルダ
-    marks = []
-    for folder in (Path(cached_file(base, "config.json")).parent, Path(adapter or base)):
-        for path in sorted(folder.glob("*")):
-            if re.search(r"\.safetensors$|\.bin$|^tok|config", path.name):
-                status = path.stat()
-                marks.append((path.name, status.st_size, status.st_mtime_ns))
-    return sha256(repr(marks).encode()).hexdigest()[:16]
+    """モデルとアダプタのファイルの印。"""
+    if adapter is None:
+        return base_digest(base)
+    return f"{base_digest(base)}-{adapter_digest(adapter)}"
 
 
 def training_of(adapter):
@@ -73,7 +61,5 @@ def training_of(adapter):
     record = read_record(adapter) if adapter else None
     if record is None:
         return None
-    kept = {"seed": record.settings.get("seed")}
-    for key in TRAINING:
-        kept[key] = getattr(record, key)
-    return kept
+    kept = {key: getattr(record, key) for key in TRAINING}
+    return {"seed": record.settings.get("seed"), **kept}

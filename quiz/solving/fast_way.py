@@ -44,7 +44,7 @@ class FastWay(BatchReader):
 
         # 下書きどおりでない問題だけ、答えを作る
         kept = self.kept(answers, read)
-        wrong = [row for row in range(len(kept)) if not kept[row]]
+        wrong = [row for row, right in enumerate(kept) if not right]
         if wrong:
             for row, tokens in zip(wrong, self.go_on(wrong, read)):
                 answers[row] = tokens
@@ -62,22 +62,21 @@ class FastWay(BatchReader):
         lead = self.labels.lead
         kept = []
         for draft, tokens in zip(drafts, read.logits.argmax(-1).tolist()):
-            agreed = tokens == draft[: len(tokens)]
-            kept.append(agreed and tokens[:-1] == lead)
+            kept.append(tokens[:-1] == lead and tokens == draft[: len(tokens)])
 
         # 番号から後: 1 問でも見込みがあれば、まとめて計算する
         if any(kept):
             for row, tokens in enumerate(self.predict(drafts, read)):
                 rest = drafts[row][len(lead) + 1 :]
-                kept[row] = kept[row] and self.same_line(tokens[: len(rest)], rest)
+                said = [self.end_if_newline(token) for token in tokens[: len(rest)]]
+                kept[row] = kept[row] and said == rest
         return kept
 
-    def same_line(self, tokens, draft):
-        """tokens が下書きと同じか。例をまねるモデルは、終わりの印の代わりに、行を改める。"""
-        *line, last = tokens
-        new_line = text_of_token(self.tokenizer, last).startswith("\n")
-        ended = new_line and draft[-1] == self.tokenizer.eos_token_id
-        return line == draft[:-1] and (ended or last == draft[-1])
+    def end_if_newline(self, token):
+        """改行なら、終わりの印。例をまねるモデルは、終わりの印の代わりに、行を改める。"""
+        if text_of_token(self.tokenizer, token).startswith("\n"):
+            return self.tokenizer.eos_token_id
+        return token
 
     def predict(self, drafts, read):
         """下書きを続けて計算し、番号より後の各トークンの代わりに、モデルが選ぶトークンを返す。

@@ -8,7 +8,7 @@
 import torch
 
 from quiz.model import is_out_of_memory
-from quiz.solving.one_by_one import MAX_NEW_TOKENS, first_line
+from quiz.solving.one_by_one import MAX_NEW_TOKENS, first_line, logits_after
 
 # 理由に続けて言うこと
 INSTEAD = "ので、1 問ずつ解きます (答えは同じで、時間がかかります)。"
@@ -49,20 +49,22 @@ def same_answers(fast, prompts, expected):
     predicted = fast.predict(drafts, read)
     tokens = fast.go_on(list(range(len(prompts))), read)
 
-    # 番号の確率は、どの精度でも比べる
     tolerance = tolerance_of(fast.model)
     times, plus, most = tolerance
-    for probs, output in zip(fast.labels.probabilities(read.logits), expected):
-        for found, p in zip(probs, output.label_probs):
+    label_probs = fast.labels.probabilities(read.logits)
+    after_number = len(fast.labels.lead) + 1
+    for i, output in enumerate(expected):
+        # 番号の確率は、どの精度でも比べる
+        for found, p in zip(label_probs[i], output.label_probs):
             if not abs(found - p) <= min(times * p + plus, most):
                 return False
-
-    # 選んだトークンは、丸めだけで同点に近いものが入れ替わるので、正確な計算でだけ比べる
-    if tolerance is not EXACT:
-        return True
-    texts = [first_line(fast.tokenizer, row) for row in tokens]
-    plain = [predict_plainly(fast, *pair) for pair in zip(prompts, drafts)]
-    return texts == [output.text for output in expected] and predicted == plain
+        # 選んだトークンは、丸めだけで同点に近いものが入れ替わるので、正確な計算でだけ比べる
+        if tolerance is EXACT:
+            logits = logits_after(fast.model, prompts[i], drafts[i][:-1])
+            plain = logits[0, after_number:].argmax(-1).tolist()
+            if predicted[i] != plain or first_line(fast.tokenizer, tokens[i]) != output.text:
+                return False
+    return True
 
 
 def tolerance_of(model):
@@ -72,11 +74,3 @@ def tolerance_of(model):
     if model.device.type != "cpu":
         return TF32
     return EXACT
-
-
-def predict_plainly(fast, prompt, draft):
-    """FastWay.predict と同じものを、1 問だけ、キャッシュなしで計算する。"""
-    ids = torch.tensor([prompt + draft[:-1]], device=fast.model.device)
-    logits = fast.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-    number_at = len(prompt) + len(fast.labels.lead)
-    return logits[0, number_at:].argmax(-1).tolist()

@@ -33,10 +33,18 @@ def answer_plainly(model, tokenizer, labels, prompt_ids):
     (tokens,) = generate(model, tokenizer, prompt, torch.ones_like(prompt))
 
     # 番号の確率: プロンプトと、番号の手前のトークン (lead) に続けて
-    prompt = torch.tensor([prompt_ids + labels.lead], device=model.device)
-    logits = model(input_ids=prompt, attention_mask=torch.ones_like(prompt)).logits
-    (label_probs,) = labels.probabilities(logits[:, -len(labels.lead) - 1 :])
+    (label_probs,) = labels.probabilities(logits_after(model, prompt_ids, labels.lead))
     return Output(first_line(tokenizer, tokens), label_probs)
+
+
+def logits_after(model, prompt, answer):
+    """トークン列 prompt に answer を続けた logits (1, len(answer) + 1, V)。
+
+    プロンプトの最後のトークンから先の、次のトークンのもの。
+    """
+    ids = torch.tensor([prompt + answer], device=model.device)
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    return logits[:, len(prompt) - 1 :]
 
 
 def generate(model, tokenizer, ids, mask, computed=None):

@@ -7,19 +7,13 @@ result.json を作る間、プロセスごとに result.json.part0, part1, ... �
 import json
 import os
 import re
-import sys
 from contextlib import suppress
 
 from accelerate.utils import gather_object
 from tqdm import tqdm
 
 from quiz.files import fail, lock, reason
-from quiz.solving.conditions import NOT_COMPARED
-from quiz.solving.one_by_one import MAX_NEW_TOKENS
-from quiz.solving.results import Answer
-
-# この秒数だけ解いてもまだ続くなら、遅いわけを言う
-PATIENCE = 60
+from quiz.solving.results import Answer, check_same_run
 
 
 class PartialAnswers:
@@ -31,15 +25,13 @@ class PartialAnswers:
     def __init__(self, path, run, questions, processes):
         # 自分のファイルを、このプロセスが終わるまで占める
         self.path = path
-        self.questions = questions
         self.processes = processes
         self.own = path.with_name(f"{path.name}.part{processes.process_index}")
         append(self.own, "")
         busy = f"もう 1 つの run_quiz.py が {path} のために解いています。"
         lock(self.own, f"{busy}終わるのを待つか、-o で別の名前にしてください。")
 
-        # 前に答えた分を、全員で集める。ファイルの更新時刻は計算機によって違うので、条件は先頭のもの
-        run = gather_object([run])[0]
+        # 前に答えた分を、全員で集める
         parts = {part: read_part(part, run) for part in parts_of(path)}
         # 全員が読み終えるまで返らないので、読んでいるファイルに誰かが書き足すことはない
         found = gather_object(sum(parts.values(), []))
@@ -48,7 +40,6 @@ class PartialAnswers:
             append(self.own, json.dumps(run, ensure_ascii=False), "w")
 
         # 進み具合を表示するのは、先頭のプロセスだけ
-        self.pace_told = False
         self.bar = tqdm(
             total=len(questions),
             initial=len(self.answers),
@@ -65,7 +56,7 @@ class PartialAnswers:
 
     def missing(self):
         """まだ誰も答えていない問題の番号の集合。"""
-        return set(range(len(self.questions))) - self.answers.keys()
+        return set(range(self.bar.total)) - self.answers.keys()
 
     def share(self, batches):
         """batches のうち、このプロセスが解くもの。"""
@@ -84,33 +75,14 @@ class PartialAnswers:
         # 進み具合。ほかのプロセスも、同じだけ進んだとみなす
         done = len(answers) * self.processes.num_processes
         hits = sum(answer.hit for answer in self.answers.values())
-        rate = hits / len(self.answers)
-        self.bar.set_postfix_str(f"正解率 {rate:.3f}", refresh=False)
+        self.bar.set_postfix_str(f"正解率 {hits / len(self.answers):.3f}", refresh=False)
         self.bar.update(min(done, self.bar.total - self.bar.n))
-        # 長くかかりそうなら、1 度だけ、そのわけを言う
-        if not self.pace_told and self.bar.format_dict["elapsed"] >= PATIENCE:
-            self.pace_told = True
-            self.explain_pace()
-
-    def explain_pace(self):
-        """回答のほとんどが下書きどおりでないなら、あとどれだけかかるかと、そのわけを言う。"""
-        answers = self.answers.values()
-        slow = sum(answer.output not in self.questions[answer.ID].lines for answer in answers)
-        left = self.bar.total - self.bar.n
-        if left and slow > len(answers) / 2:
-            seconds = self.bar.format_dict["elapsed"] / (self.bar.n - self.bar.initial) * left
-            self.bar.write(
-                f"残りの {left} 問に、あと約 {seconds / 60:.0f} 分かかります。回答の "
-                f"{slow / len(answers):.0%} が「番号: 選択肢」の形でなく、1 問ごとに "
-                f"{MAX_NEW_TOKENS} トークンまで作るためです (書式を覚えれば、ずっと速く解けます)。",
-                file=sys.stderr,
-            )
 
     def gather(self):
         """全員の答えを集め、全問の Answer を ID の順に返す。"""
         found = gather_object(list(self.answers.values()))
         everyone = {answer.ID: answer for answer in found}
-        return [everyone[i] for i in range(len(self.questions))]
+        return [everyone[i] for i in range(self.bar.total)]
 
     def finish(self):
         """結果を書き終えたので、途中結果を消し、プロセスの集まりを解く。"""
@@ -134,8 +106,8 @@ def append(path, text, mode="a"):
 
 def parts_of(path):
     """path の途中結果のファイル (result.json.part0, part1, ...) のリスト。"""
-    name = re.compile(re.escape(path.name) + r"\.part\d+")
-    return [p for p in path.parent.glob("*.part*") if name.fullmatch(p.name)]
+    name = re.escape(path.name) + r"\.part\d+"
+    return [p for p in path.parent.iterdir() if re.fullmatch(name, p.name)]
 
 
 def read_part(path, run):
@@ -149,13 +121,5 @@ def read_part(path, run):
 
     # 条件が 1 つでも違えば、混ぜられない
     before, *answers = records
-    differences = []
-    for key in sorted(run.keys() - NOT_COMPARED):
-        if before.get(key) != run[key]:
-            differences.append(f"{key}: {before.get(key)} → {run[key]}")
-    if differences:
-        fail(
-            f"{path} は別の条件で途中まで解いた結果です ({', '.join(differences)})。"
-            "前の続きなら同じ条件で、やり直すならこのファイルを消してから実行してください。"
-        )
+    check_same_run(path, before, run)
     return [Answer(**answer) for answer in answers]

@@ -2,12 +2,16 @@
 
 import json
 import re
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from quiz.files import fail, read_records, write, write_json
 from quiz.prompt import eval_record, likely_label, likely_text
+
+# もうあるファイルと、次にすること
+KEEP_OR_REMOVE = "残すなら -o で別の名前に書き、要らなければ消してください。"
+# これらだけが違うときは、途中結果の続きにしてよい
+NOT_COMPARED = {"hardware", "versions", "training", "name", "shots_text"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def default_path(args):
     # 問題のファイルの名前。ただし quiz.json なら何も付けず、quiz-dev2.json なら dev2
     source = "+".join(Path(path).stem for path in args.quiz)
     if len(args.quiz) == 1:
-        source = re.sub("^quiz(?:[-_]+|$)", "", source)
+        source = re.sub("^quiz([-_]+|$)", "", source)
     return Path("-".join(filter(None, [*words, source])) + ".json")
 
 
@@ -67,26 +71,16 @@ def check_output(path, questions, model, adapter, shots=0, by_text=False):
     if not path.exists() or path.stat().st_size == 0:
         return
     # 手順4の結果でなければ、学生の大事なファイルかもしれない
-    other = shlex.quote(f"result-{Path(adapter or model).name}-2.json")
-    todo = (
-        f"残すなら別の名前に書き (-o {other} など)、"
-        f"要らなければ {shlex.quote(str(path))} を消してください。"
-    )
-    records = list(read_records(path, todo)) or [(1, {})]
+    records = list(read_records(path, KEEP_OR_REMOVE)) or [(1, {})]
     _, summary = records.pop()
     if "elapsed_time" not in summary:
-        fail(f"{path} は手順4の結果ではないので、書き換えません。{todo}")
+        fail(f"{path} は手順4の結果ではないので、書き換えません。{KEEP_OR_REMOVE}")
 
-    # 別のモデルの結果
-    if (summary.get("model"), summary.get("adapter")) != (model, adapter):
-        before = f"{summary.get('model')}、アダプタは{summary.get('adapter') or 'なし'}"
-        fail(f"{path} は別のモデルの結果です ({before})。{todo}")
-
-    # 例の数の違う結果、今度は測らないもののある結果
-    if summary.get("shots", 0) != shots:
-        fail(f"{path} は例を {summary.get('shots', 0)} 問見せた結果です (--shots)。{todo}")
-    if summary.get("by_text") and not by_text:
-        fail(f"{path} には、選択肢の文字の確率もあります (--by-text を付ければ残ります)。{todo}")
+    # 違う条件の結果。前の版の結果には、例の数がない。文字の確率は、なかったものを足してよい
+    run = {"model": model, "adapter": adapter, "shots": shots}
+    if summary.get("by_text"):
+        run["by_text"] = by_text
+    check_same_run(path, {"shots": 0, **summary}, run)
 
     # 今度は解かない問題のある結果
     asked = {(question.prompt, question.answer) for question in questions}
@@ -94,7 +88,17 @@ def check_output(path, questions, model, adapter, shots=0, by_text=False):
     for _, record in records:
         lost += (record.get("prompt"), record.get("correct_answer")) not in asked
     if lost:
-        fail(f"{path} には、今度は解かない {lost} 問の結果があります。{todo}")
+        fail(f"{path} には、今度は解かない {lost} 問の結果があります。{KEEP_OR_REMOVE}")
+
+
+def check_same_run(path, before, run):
+    """path にある結果の実行条件 before が run と同じでなければ、違いを言って終わる。"""
+    differences = []
+    for key, now in run.items():
+        if key not in NOT_COMPARED and before.get(key) != now:
+            differences.append(f"{key}: {before.get(key)} → {now}")
+    if differences:
+        fail(f"{path} は別の条件で解いた結果です ({', '.join(differences)})。{KEEP_OR_REMOVE}")
 
 
 def check_place(path):
@@ -118,15 +122,20 @@ def write_results(path, questions, answers, run, quiz):
     # 問題と答えを合わせて 1 件にする
     records = []
     for question, answer in zip(questions, answers):
-        record = {"ID": answer.ID, **question.extra, "question": question.text}
-        record |= eval_record(question)
-        record |= {"prompt": question.prompt, "correct_answer": question.answer}
-        record |= answer.as_record()  # output は、正解からモデルの回答に変わる
+        record = {
+            "ID": answer.ID,
+            **question.extra,
+            "question": question.text,
+            **eval_record(question),
+            "prompt": question.prompt,
+            "correct_answer": question.answer,
+            **answer.as_record(),  # output は、正解からモデルの回答に変わる
+        }
         records.append(record)
     # 最後の要素: 全体の時間と実行条件
     summary = {
         "elapsed_time": round(sum(answer.seconds for answer in answers), 3),
-        "quiz": list(map(str, quiz)),
+        "quiz": quiz,
         "num_questions": len(questions),
         **run,
     }
@@ -153,22 +162,19 @@ def log_lines(records, summary):
 def summary_lines(path, questions, answers, run):
     """終わりに表示する行: 正解率と、誰に解かせたか。"""
     n = len(answers)
-    hits = unparsed = likely = seconds = 0
+    hits = unparsed = likely = seconds = by_text = 0
     for question, answer in zip(questions, answers):
         hits += answer.hit
         unparsed += answer.out_str == ""
         likely += likely_label(answer.choice_probs) == question.label
         seconds += answer.seconds
-    # --by-text では、1 文字あたりの対数確率で選ぶ
-    by_text = ""
-    if answers[0].text_log_probs:
-        right = 0
-        for question, answer in zip(questions, answers):
-            right += likely_text(answer.text_log_probs, question.choices) == question.label
-        by_text = f"  選択肢の文字での正解率 {right / n:.3f}"
+        # --by-text では、1 文字あたりの対数確率で選ぶ
+        if answer.text_log_probs:
+            by_text += likely_text(answer.text_log_probs, question.choices) == question.label
+    text_rate = f"  選択肢の文字での正解率 {by_text / n:.3f}" if answers[0].text_log_probs else ""
     return (
         f"{path}: 正解率 {hits / n:.3f} ({hits}/{n})  読み取れない回答 {unparsed}  "
-        f"番号の確率での正解率 {likely / n:.3f}{by_text}  {seconds:.1f} 秒\n"
+        f"番号の確率での正解率 {likely / n:.3f}{text_rate}  {seconds:.1f} 秒\n"
         f"  解いたモデル: {describe_model(run)}"
     )
 

@@ -23,35 +23,6 @@ ACCURACY = "eval_quiz_label_accuracy"
 PROBABILITY = "eval_quiz_label_probability"
 
 
-@torch.no_grad()
-def label_scores(model, tokenizer, asked, rows):
-    """(番号の確率での正解率, 正解の番号の確率の平均) を返す。どちらも 0 から 1。
-
-    asked は (Question, プロンプトのトークン列) のリスト。rows 問ずつ計算する。
-    """
-    labels = Labels(tokenizer, max(len(q.choices) for q, _ in asked))
-    width = len(labels.lead) + 1  # 番号までのトークンの数
-    # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い
-    keep = {"logits_to_keep": width} if accepts(model.get_base_model(), "logits_to_keep") else {}
-    hits = 0
-    total = 0.0
-    for i in range(0, len(asked), rows):
-        # 左を詰めて長さをそろえる。詰めた所は位置に数えない。
-        some = asked[i : i + rows]
-        batch = {"input_ids": [prompt + labels.lead for _, prompt in some]}
-        batch = tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(model.device)
-        batch["position_ids"] = positions(batch["attention_mask"])
-        logits = model(**batch, use_cache=False, **keep).logits
-
-        # 選択肢の少ない問題もあるので、その問題の番号だけを比べる
-        probabilities = labels.probabilities(logits[:, -width:])
-        for (question, _), probs in zip(some, probabilities):
-            probs = probs[: len(question.choices)]
-            hits += likely_label(probs) == question.label
-            total += probs[question.label]
-    return hits / len(asked), total / len(asked)
-
-
 class Curve(TrainerCallback):
     """学習の前と、各エポックの終わりに測り、学習の記録に加える。
 
@@ -60,39 +31,62 @@ class Curve(TrainerCallback):
 
     def __init__(self, trainer, cfg, questions, dtype):
         self.trainer = trainer
+        self.tokenizer = trainer.processing_class
         # 学習がメモリに入るなら、評価も入る
         self.rows = cfg.micro_batch_size
-        # 学習の行より長い問題は、測らない
         questions = spread_out(questions, MAX_QUESTIONS)
-        prompts = encode_prompts(
-            trainer.processing_class, cfg.base_model, [q.prompt for q in questions]
-        )
-        pairs = zip(questions, prompts)
-        self.asked = [(q, prompt) for q, prompt in pairs if len(prompt) < cfg.sequence_len]
+        prompts = encode_prompts(self.tokenizer, cfg.base_model, [q.prompt for q in questions])
+        self.asked = list(zip(questions, prompts))
         # 手順4が、同じ条件で解いたのかを見分けるもの
         self.about = {
-            "questions": questions_digest([q for q, _ in self.asked]),
-            "n": len(self.asked),
+            "questions": questions_digest(questions),
+            "n": len(questions),
             "dtype": f"torch.{dtype}",
         }
 
+    @torch.no_grad()
     def measure(self, model):
-        """測って、記録に加える。確率が数でなければ、1 行で終わる。"""
+        """測って、記録に加える。確率が数でなければ、1 行で終わる。
+
+        どのプロセスも同じ問題を解く: 重みを分けて持つ方法 (FSDP など) では、全員がそろわないと
+        計算できない。
+        """
+        labels = Labels(self.tokenizer, max(len(q.choices) for q, _ in self.asked))
+        width = len(labels.lead) + 1  # 番号までのトークンの数
+        # 最後の何列かの logits しか要らない。語彙の大きいモデルでは、全部を求めるとずっと遅い
+        keep = {}
+        if accepts(model.get_base_model(), "logits_to_keep"):
+            keep["logits_to_keep"] = width
+
         model.eval()
-        # どのプロセスも同じ問題を解く: 重みを分けて持つ方法 (FSDP など) では、
-        # 全員がそろわないと計算できない。
-        with self.trainer.accelerator.autocast():
-            accuracy, probability = label_scores(
-                model, self.trainer.processing_class, self.asked, self.rows
-            )
+        hits = 0
+        total = 0.0
+        for i in range(0, len(self.asked), self.rows):
+            # 左を詰めて長さをそろえる。詰めた所は位置に数えない
+            some = self.asked[i : i + self.rows]
+            batch = {"input_ids": [prompt + labels.lead for _, prompt in some]}
+            batch = self.tokenizer.pad(batch, padding_side="left", return_tensors="pt")
+            batch = batch.to(model.device)
+            batch["position_ids"] = positions(batch["attention_mask"])
+            with self.trainer.accelerator.autocast():
+                logits = model(**batch, use_cache=False, **keep).logits
+
+            # 選択肢の少ない問題もあるので、その問題の番号だけを比べる
+            probabilities = labels.probabilities(logits[:, -width:])
+            for (question, _), probs in zip(some, probabilities):
+                probs = probs[: len(question.choices)]
+                hits += likely_label(probs) == question.label
+                total += probs[question.label]
         model.train()
-        if not math.isfinite(probability):
+
+        if not math.isfinite(total):
             fail(
                 "モデルの出す確率が数ではありません (NaN)。base_model が壊れているか、"
                 "計算の精度が合っていません。"
                 "別のモデルにするか、bf16: false と fp16: false にしてください。"
             )
-        self.trainer.log({ACCURACY: accuracy, PROBABILITY: probability})
+        n = len(self.asked)
+        self.trainer.log({ACCURACY: hits / n, PROBABILITY: total / n})
 
     def guessed(self, accuracy):
         """accuracy が当てずっぽうより高いと言えなければ、そう言う文。
@@ -113,14 +107,13 @@ class Curve(TrainerCallback):
         )
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        if self.asked and state.global_step == 0:
+        if state.global_step == 0:
             self.measure(model)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        if self.asked:
-            self.measure(model)
-            # 測った値も、チェックポイントに残す
-            control.should_save = True
+        self.measure(model)
+        # 測った値も、チェックポイントに残す
+        control.should_save = True
 
 
 def points(history):

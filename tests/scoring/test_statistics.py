@@ -32,7 +32,7 @@ def test_mcnemar(won, lost):
     for same in (0, 50) if won + lost else (50,):
         hits = [True] * won + [False] * lost + [True, False] * same
         others = [False] * won + [True] * lost + [True, False] * same
-        found = paired(list(zip(hits, others)))
+        found = paired(hits, others)
         assert (found.won, found.lost, found.p) == (won, lost, pytest.approx(expected, rel=1e-9))
         assert found.difference == (won - lost) / len(hits)
 
@@ -54,8 +54,8 @@ def test_holm():
 
 def test_unknown_answers_are_not_compared():
     """分からない正誤が 1 つでもあれば、比べない (残りだけを比べて n を小さくしない)。"""
-    assert paired([(True, False), (None, True)]) is None
-    assert paired([(True, False), (True, None)]) is None
+    assert paired([True, None], [False, True]) is None
+    assert paired([True, True], [False, None]) is None
 
 
 def tango(won, lost, n):

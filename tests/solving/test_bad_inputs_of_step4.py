@@ -126,7 +126,7 @@ BAD_INPUTS = {  # 名前: 用意、引数、1 行に入っているべきもの
         [*BASE, "-o", "quiz.json"],
         ["quiz.json は手順4の結果ではない", "-o"],
     ),
-    "result over another model's": (keep, [*BASE, "-o", "result.json"], ["別のモデルの結果", "-o"]),
+    "result over another model's": (keep, [*BASE, "-o", "result.json"], ["model: calm → ", "-o"]),
     "result over other questions": (
         text("r.json", OLD_RESULT),
         [*BASE, "-o", "r.json"],

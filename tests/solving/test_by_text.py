@@ -77,4 +77,4 @@ def test_result_of_by_text(work, tmp_path):
         right += rates.index(max(rates)) == question.label
     assert f"選択肢の文字での正解率 {right / 6:.3f}" in shown
     error = step("run_quiz", *options, cwd=work, status=1).stderr
-    assert "選択肢の文字の確率もあります" in error
+    assert "by_text: True → False" in error

@@ -38,7 +38,7 @@ def test_without_a_record(adapter):
 def test_digest_of_the_files(llama, adapter):
     """アダプタの重みか設定が書き換わると、印が変わる。関わりのないファイルでは変わらない。"""
     before = files_digest(str(llama), str(adapter))
-    assert before == files_digest(str(llama), str(adapter)) and len(before) == 16
+    assert before == files_digest(str(llama), str(adapter))
     (adapter / "memo.txt").write_text("大事なメモ")
     assert files_digest(str(llama), str(adapter)) == before
     weights = adapter / "adapter_model.safetensors"

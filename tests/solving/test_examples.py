@@ -104,7 +104,7 @@ def test_other_examples_are_not_mixed(work, tmp_path):
     folder = shutil.copytree(work, tmp_path / "work")
     name = "result-base-shots2.json"
     options = "--base", "--max-questions", "12", "-o", name
-    assert "例を 2 問見せた" in step("run_quiz", *options, cwd=folder, status=1).stderr
+    assert "shots: 2 → 0" in step("run_quiz", *options, cwd=folder, status=1).stderr
 
     *_, summary = read(folder / name)
     (folder / name).rename(folder / f"{name}.part0")

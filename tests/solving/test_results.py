@@ -89,8 +89,8 @@ def test_result_is_replaced_only_by_as_much(tmp_path):
     turned = [Question(q.text, q.choices[::-1], 0) for q in questions]
     for given, model, adapter, why in (
         (questions[:2], "m", "out", "解かない 1 問"),
-        (questions, "m", None, "別のモデルの結果"),
-        (questions, "n", "out", "別のモデルの結果"),
+        (questions, "m", None, "別の条件で解いた結果です .adapter: out → None"),
+        (questions, "n", "out", "別の条件で解いた結果です .model: m → n"),
         (turned, "m", "out", "解かない 3 問"),
     ):
         with pytest.raises(SystemExit, match=why):
@@ -198,11 +198,3 @@ def test_summary_and_digits():
         "  解いたモデル: m (アダプタなし)"
     )
     assert rounded([0.123456789, 1e-12]) == [0.123457, 1e-12]
-
-
-def test_name_with_a_blank_is_quoted(tmp_path):
-    """次に打つものとして見せる名前は、空白があれば引用符で囲む。"""
-    path = tmp_path / "my result.json"
-    path.write_text('[{"elapsed_time": 1, "model": "m", "adapter": null}]')
-    with pytest.raises(SystemExit, match="-o 'result-my out-2.json' など.*'.*/my result.json' を"):
-        check_output(path, [], "m", "my out")
