@@ -57,6 +57,8 @@ def quiet(base):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="bitsandbytes")
     no_gpu_parts()
+    # transformers は、ここでは使わない scikit-learn も読み込む (1 秒を超える)。ないことにする
+    sys.modules.setdefault("sklearn", None)
     import transformers
 
     # 重みを読み込む進み具合は隠し、取得の進み具合は見せる
