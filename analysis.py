@@ -126,12 +126,14 @@ def find_paths(args):
             named += files_in(path)
         elif not path.endswith(".log"):
             named.append(path)
-    paths = list(dict.fromkeys(named)) or sorted(map(str, Path().glob("result*.json")))
+    if not args.results:
+        named = sorted(map(str, Path().glob("result*.json")))
+    paths = list(dict.fromkeys(named))
     # 公開の表だけなら、結果がなくても出せる
     if not paths and not args.published:
         parts = "、".join(unfinished()) or "なし"
         fail(
-            f"result*.json がありません (解きかけ: {parts})。"
+            f"読む結果 (result*.json) がありません (解きかけ: {parts})。"
             "先に手順4を実行してください: python run_quiz.py"
         )
     return paths

@@ -59,7 +59,7 @@ def make_table(title, rows):
     rows = sorted(rows, key=lambda row: -row.score)
     own = [row for row in rows if row.result]
 
-    # 最良の行と学習前の行のほかは、どれも比べる
+    # 最良の行のほかは、どれも最良の行と比べる。学習した行は、学習前の行とも比べる
     crowded = len(own) > MANY
     best = None if crowded else find_best(own)
     versus_best = compare_each({row: best for row in own if row is not best})

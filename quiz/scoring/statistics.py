@@ -49,7 +49,7 @@ def mcnemar(won, lost):
     """片方だけが正解した問題の数から、差がないとしたときの p 値。両側の正確検定 (McNemar 1947)。"""
     from scipy.stats import binomtest
 
-    # どの問題でも正誤が同じなら (どちらも 0)、検定するまでもない
+    # 同じ数なら p は 1。どちらも 0 では、検定できない
     if won == lost:
         return 1.0
     return float(binomtest(won, won + lost).pvalue)

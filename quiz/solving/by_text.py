@@ -31,7 +31,8 @@ class ByText:
         for question in questions:
             prompt = before + question.fill(TEXT_PROMPT)
             tokens = tokenizer(prompt)["input_ids"]
-            # つないだものをトークンにして、プロンプトの数だけ除く (lm-evaluation-harness と同じ)
+            # つないだものをトークンにして、先頭の、プロンプトのトークンを除く
+            # (lm-evaluation-harness と同じ)
             texts = [prompt + TEXT_ANSWER.format(choice=choice) for choice in question.choices]
             whole = tokenizer(texts)["input_ids"]
             self.prompts.append(tokens)

@@ -28,7 +28,7 @@ class Output(NamedTuple):
 
 def answer_plainly(model, tokenizer, labels, prompt_ids):
     """トークン列 prompt_ids の問題に答え、Output を返す。"""
-    # 回答: 1 トークンずつ、終わりの印か改行か MAX_NEW_TOKENS まで作る
+    # 回答: 1 トークンずつ、終わりの印か、文字のある行の終わりか、MAX_NEW_TOKENS まで作る
     prompt = torch.tensor([prompt_ids], device=model.device)
     (tokens,) = generate(model, tokenizer, prompt, torch.ones_like(prompt))
 

@@ -111,7 +111,7 @@ def parts_of(path):
 
 
 def read_part(path, run):
-    """途中結果の Answer のリスト。1 行目の実行条件が run と違えば終わる。"""
+    """途中結果の Answer のリスト。1 行目の実行条件が run と違えば (版などは別として) 終わる。"""
     records = []
     for line in path.read_bytes().splitlines():
         with suppress(ValueError):  # 書いている途中で止まった行。なかったことにする
@@ -119,7 +119,7 @@ def read_part(path, run):
     if not records:
         return []  # 始めてすぐに止まった
 
-    # 条件が 1 つでも違えば、混ぜられない
+    # 答えを変えうる条件が 1 つでも違えば、混ぜられない
     before, *answers = records
     check_same_run(path, before, run)
     return [Answer(**answer) for answer in answers]

@@ -10,7 +10,7 @@ from quiz.prompt import eval_record, likely_label, likely_text
 
 # もうあるファイルと、次にすること
 KEEP_OR_REMOVE = "残すなら -o で別の名前に書き、要らなければ消してください。"
-# これらだけが違うときは、途中結果の続きにしてよい
+# 答えを変えない条件。これらだけが違うなら、途中結果の続きにしてよい
 NOT_COMPARED = {"hardware", "versions", "training", "name", "shots_text"}
 
 
@@ -76,8 +76,9 @@ def check_output(path, questions, model, adapter, shots=0, by_text=False):
     if "elapsed_time" not in summary:
         fail(f"{path} は手順4の結果ではないので、書き換えません。{KEEP_OR_REMOVE}")
 
-    # 違う条件の結果。前の版の結果には、例の数がない。文字の確率は、なかったものを足してよい
+    # 違う条件の結果。前の版の結果には例の数がないが、例は見せていない
     run = {"model": model, "adapter": adapter, "shots": shots}
+    # 選択肢の文字の確率は、足すのはよいが、なくしてはいけない
     if summary.get("by_text"):
         run["by_text"] = by_text
     check_same_run(path, {"shots": 0, **summary}, run)

@@ -98,7 +98,7 @@ class Curve(TrainerCallback):
         n = len(self.asked)
         chance = fmean(1 / len(question.choices) for question, _ in self.asked)
         p = binomtest(round(accuracy * n), n, chance, alternative="greater").pvalue
-        # 全問に正解しても言えないほど、問題が少ない
+        # 高いと言える。または、全問に正解してもそう言えないほど、問題が少ない
         if p <= 0.025 or chance**n > 0.025:
             return None
         return (
