@@ -126,6 +126,8 @@ def find_paths(args):
             named += files_in(path)
         elif not path.endswith(".log"):
             named.append(path)
+    if args.results and not named:
+        fail(f"{args.results[0]} は読みません。結果の .json のファイルを書いてください。")
     if not args.results:
         named = sorted(map(str, Path().glob("result*.json")))
     paths = list(dict.fromkeys(named))
@@ -133,7 +135,7 @@ def find_paths(args):
     if not paths and not args.published:
         parts = "、".join(unfinished()) or "なし"
         fail(
-            f"読む結果 (result*.json) がありません (解きかけ: {parts})。"
+            f"result*.json がありません (解きかけ: {parts})。"
             "先に手順4を実行してください: python run_quiz.py"
         )
     return paths

@@ -45,8 +45,10 @@ def together(target, n, *arguments):
         processes.append(loaded_process().Process(target=one_of_them, args=given))
     for process in processes:
         process.start()
+    # 1 つが止まれば、ほかはそれを待ち続ける
     for process in processes:
-        process.join()
+        process.join(300)
+        process.kill()
     assert [process.exitcode for process in processes] == [0] * n
 
 

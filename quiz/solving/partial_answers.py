@@ -15,6 +15,9 @@ from tqdm import tqdm
 from quiz.files import fail, lock, reason
 from quiz.solving.results import Answer, check_same_run
 
+# もうある途中結果と、次にすること
+GO_ON = "続けるなら前と同じコマンドで、やり直すならこのファイルを消してから実行してください。"
+
 
 class PartialAnswers:
     """path (result.json) の途中結果。with で使い、その間は進み具合を表示する。
@@ -31,7 +34,8 @@ class PartialAnswers:
         busy = f"もう 1 つの run_quiz.py が {path} のために解いています。"
         lock(self.own, f"{busy}終わるのを待つか、-o で別の名前にしてください。")
 
-        # 前に答えた分を、全員で集める
+        # 前に答えた分を、全員で集める。GPU によって計算の精度が違っても、条件は先頭のもの
+        run = gather_object([run])[0]
         parts = {part: read_part(part, run) for part in parts_of(path)}
         # 全員が読み終えるまで返らないので、読んでいるファイルに誰かが書き足すことはない
         found = gather_object(sum(parts.values(), []))
@@ -121,5 +125,5 @@ def read_part(path, run):
 
     # 答えを変えうる条件が 1 つでも違えば、混ぜられない
     before, *answers = records
-    check_same_run(path, before, run)
+    check_same_run(path, before, run, GO_ON)
     return [Answer(**answer) for answer in answers]

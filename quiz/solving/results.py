@@ -81,7 +81,7 @@ def check_output(path, questions, model, adapter, shots=0, by_text=False):
     # 選択肢の文字の確率は、足すのはよいが、なくしてはいけない
     if summary.get("by_text"):
         run["by_text"] = by_text
-    check_same_run(path, {"shots": 0, **summary}, run)
+    check_same_run(path, {"shots": 0, **summary}, run, KEEP_OR_REMOVE)
 
     # 今度は解かない問題のある結果
     asked = {(question.prompt, question.answer) for question in questions}
@@ -92,14 +92,14 @@ def check_output(path, questions, model, adapter, shots=0, by_text=False):
         fail(f"{path} には、今度は解かない {lost} 問の結果があります。{KEEP_OR_REMOVE}")
 
 
-def check_same_run(path, before, run):
-    """path にある結果の実行条件 before が run と同じでなければ、違いを言って終わる。"""
+def check_same_run(path, before, run, todo):
+    """path にある結果の実行条件 before が run と同じでなければ、違いと todo を言って終わる。"""
     differences = []
     for key, now in run.items():
         if key not in NOT_COMPARED and before.get(key) != now:
             differences.append(f"{key}: {before.get(key)} → {now}")
     if differences:
-        fail(f"{path} は別の条件で解いた結果です ({', '.join(differences)})。{KEEP_OR_REMOVE}")
+        fail(f"{path} は別の条件で解いた結果です ({', '.join(differences)})。{todo}")
 
 
 def check_place(path):

@@ -36,11 +36,14 @@ class Curve(TrainerCallback):
         self.rows = cfg.micro_batch_size
         questions = spread_out(questions, MAX_QUESTIONS)
         prompts = encode_prompts(self.tokenizer, cfg.base_model, [q.prompt for q in questions])
-        self.asked = list(zip(questions, prompts))
+        # 学習の行より長い問題は、測らない (モデルもメモリも、その長さを確かめていない)
+        pairs = zip(questions, prompts)
+        self.asked = [(q, prompt) for q, prompt in pairs if len(prompt) < cfg.sequence_len]
+        self.n_left = len(questions) - len(self.asked)
         # 手順4が、同じ条件で解いたのかを見分けるもの
         self.about = {
-            "questions": questions_digest(questions),
-            "n": len(questions),
+            "questions": questions_digest([q for q, _ in self.asked]),
+            "n": len(self.asked),
             "dtype": f"torch.{dtype}",
         }
 
@@ -107,13 +110,14 @@ class Curve(TrainerCallback):
         )
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        if state.global_step == 0:
+        if self.asked and state.global_step == 0:
             self.measure(model)
 
     def on_epoch_end(self, args, state, control, model=None, **kwargs):
-        self.measure(model)
-        # 測った値も、チェックポイントに残す
-        control.should_save = True
+        if self.asked:
+            self.measure(model)
+            # 測った値も、チェックポイントに残す
+            control.should_save = True
 
 
 def points(history):

@@ -214,6 +214,10 @@ class Plugin(BasePlugin):
                 f"{cfg.learning_curve} の番号の確率での正解率 (学習前と、1 エポックごと): "
                 f"{accuracies}"
             )
-            if guessed := self.recorder.curve.guessed(done.self_check["accuracy"]):
+            curve = self.recorder.curve
+            if curve.n_left:
+                print(f"注意: sequence_len より長い {curve.n_left} 問は、測っていません。")
+            guessed = curve.guessed(done.self_check["accuracy"])
+            if guessed:
                 print(f"注意: {guessed}")
         print(f"{cfg.output_dir} に書きました (記録は {RECORD})。次は: {self.next}")

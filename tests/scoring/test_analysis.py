@@ -61,7 +61,7 @@ BAD = {
     ),
     "a log": (keep, ["old.log", "no.json"], ["no.json を読めません"]),
     # ここにある result*.json を、代わりに読んではいけない
-    "a log alone": (keep, ["result.log"], ["読む結果 (result*.json) がありません"]),
+    "a log alone": (keep, ["result.log"], ["result.log は読みません"]),
     "cut": (cut, [], ["切れて", AGAIN]),
     "empty": (result(""), [], ["result.json:1", "空です", AGAIN]),
     "no record": (result('[{"elapsed_time": 1}]'), [], ["result.json", AGAIN]),

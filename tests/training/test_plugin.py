@@ -1,6 +1,7 @@
 """手順3: 本物の Axolotl で学習したアダプタと、学習に使われたトークン列。"""
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -91,10 +92,14 @@ def test_interrupted_training_goes_on(llama_run, tmp_path):
 
     止めなかったときと 1 バイトも違わないアダプタになる。
 
-    止めない方は学習曲線も測らない: 測っても、学習は変わらない。
+    止めない方は学習曲線も測らない: 測っても、学習は変わらない。長すぎる問題は、そう言って除く。
     """
     for name in ("train-5-inst.json", "qlora-opencalm.yml", "quiz.json"):
         shutil.copy(llama_run / name, tmp_path)
+    quiz = read(tmp_path / "quiz.json")
+    longer = "問題: " + "これは長い前置きです。" * 200
+    quiz[0]["instruction"] = quiz[0]["instruction"].replace("問題: ", longer)
+    (tmp_path / "quiz.json").write_text(json.dumps(quiz, ensure_ascii=False), encoding="utf-8")
     options = [
         "--micro_batch_size",
         "4",
@@ -120,7 +125,9 @@ def test_interrupted_training_goes_on(llama_run, tmp_path):
         assert "途中です" in step_error("run_quiz", "--model", "out", cwd=tmp_path)
         wait_for_lock(tmp_path / "out")
     # 36 ステップでは、選ぶことは覚えない
-    assert "当てずっぽう (0.20) より高いとは言えません" in train(tmp_path, *options).stdout
+    shown = train(tmp_path, *options).stdout
+    assert "当てずっぽう (0.20) より高いとは言えません" in shown
+    assert "sequence_len より長い 1 問は、測っていません" in shown
     train(tmp_path, *options[:-1], "whole", "--learning_curve", "none")
     adapters = [
         (tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("out", "whole")
